@@ -1,0 +1,14 @@
+/* BodyScript: videos of people into body-pose data. All public headers at once. */
+#ifndef BODYSCRIPT_BODYSCRIPT_H
+#define BODYSCRIPT_BODYSCRIPT_H
+
+#include <bodyscript/image.h>
+#include <bodyscript/log.h>
+#include <bodyscript/memory.h>
+#include <bodyscript/pipeline.h>
+#include <bodyscript/pose.h>
+#include <bodyscript/status.h>
+#include <bodyscript/version.h>
+#include <bodyscript/video.h>
+
+#endif

@@ -1,0 +1,39 @@
+/* How much memory there is, and how much is taken.
+ *
+ * Limits: the smallest limit among this process's memory cgroup and its ancestors (v2 and v1), else
+ * physical memory. Readings: of a process and all its descendants, shared pages counted once (PSS), page
+ * cache that the kernel can drop left out. Units: bytes. Threads: any. */
+#ifndef BODYSCRIPT_MEMORY_H
+#define BODYSCRIPT_MEMORY_H
+
+#include <stdint.h>
+#include <sys/types.h>
+
+#include <bodyscript/status.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct bs_memory_limits {
+    uint64_t limit;          /* the effective one: the smallest of those below that exist */
+    uint64_t physical;
+    uint64_t cgroup;         /* 0: none found */
+    int cgroup_version;      /* 1, 2, or 0 */
+    char cgroup_path[256];   /* of the cgroup that sets the limit */
+} bs_memory_limits;
+
+bs_status bs_memory_read_limits(bs_memory_limits *out, bs_error *err);
+
+/* Proportional set size of one process, and of it with all its descendants. BS_ERR_FAILED where it is gone. */
+bs_status bs_memory_of_process(pid_t pid, uint64_t *out);
+bs_status bs_memory_of_tree(pid_t root, uint64_t *out);
+
+/* Resident now, and its high-water mark, of the calling process (cheap: one read). */
+uint64_t bs_memory_resident(void);
+uint64_t bs_memory_peak(void);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

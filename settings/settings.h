@@ -1,0 +1,73 @@
+/* settings: every setting of the program, in one list.
+ *
+ * A setting is an environment variable (MAX_VIDEO_WIDTH), an option (--max-video-width) and a line of an
+ * optional bodyscript.conf (MAX_VIDEO_WIDTH=720). Precedence: option, environment, file, default. A value that
+ * does not parse or is out of range stops the program with one sentence that names it, its value and what it
+ * takes. The list below yields the struct, the parser, the options, `--help` and the table in docs/settings.md.
+ *
+ * Owner: texts belong to the struct (bs_settings_release). Threads: read-only once filled. */
+#ifndef BS_SETTINGS_SETTINGS_H
+#define BS_SETTINGS_SETTINGS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include <bodyscript/status.h>
+
+/* INT(field, NAME, default, min, max, meaning)   whole numbers; default -1 with a dynamic meaning: see the text
+ * BOOL(field, NAME, default, meaning)            true/false, yes/no, on/off, 1/0
+ * TEXT(field, NAME, default, meaning)            NULL: none
+ * CHOICE(field, NAME, default, "a|b|c", meaning) the index of the word */
+#define BS_SETTINGS_LIST(INT, BOOL, TEXT, CHOICE) \
+    INT(max_video_size_mb, MAX_VIDEO_SIZE_MB, 30, 1, 1048576, "larger uploads are refused while they arrive") \
+    INT(max_video_duration_seconds, MAX_VIDEO_DURATION_SECONDS, 10, 0, 864000, "longer videos are processed up to here; 0: no limit") \
+    INT(frame_extraction_interval, FRAME_EXTRACTION_INTERVAL, 3, 1, 10000, "pose on every Nth frame; the overlay interpolates between them") \
+    CHOICE(frame_format, FRAME_FORMAT, 0, "jpg|png", "format of saved frames") \
+    BOOL(save_frames, SAVE_FRAMES, false, "keep the analysed frames as files") \
+    INT(max_video_width, MAX_VIDEO_WIDTH, 720, 0, 16384, "width of the overlay video at most; 0: as the input") \
+    INT(max_concurrent_processing, MAX_CONCURRENT_PROCESSING, 2, 1, 256, "jobs at a time; also bounded by memory") \
+    INT(max_pending_jobs, MAX_PENDING_JOBS, 10, 1, 1000000, "queued jobs; one more is answered 503") \
+    INT(job_max_age_seconds, JOB_MAX_AGE_SECONDS, 3600, 1, 31536000, "finished jobs and their files are removed when older") \
+    INT(job_timeout_seconds, JOB_TIMEOUT_SECONDS, 600, 1, 864000, "a job that runs longer is stopped and failed") \
+    INT(job_max_attempts, JOB_MAX_ATTEMPTS, 3, 1, 100, "a job whose process dies is run again, so often in all") \
+    INT(memory_limit_mb, MEMORY_LIMIT_MB, -1, 16, 16777216, "the memory that there is; detected unless given") \
+    INT(disk_limit_mb, DISK_LIMIT_MB, -1, 1, 1073741824, "room for uploads; free space less 10 % unless given") \
+    INT(memory_cleanup_mb, MEMORY_CLEANUP_MB, 400, 1, 16777216, "from here on finished jobs are cleaned up early") \
+    INT(memory_reject_mb, MEMORY_REJECT_MB, 450, 1, 16777216, "from here on new jobs are refused") \
+    INT(memory_critical_mb, MEMORY_CRITICAL_MB, 500, 1, 16777216, "from here on the youngest job is stopped and queued again") \
+    CHOICE(mode, MODE, 1, "ultra_fast|fast|smart|quality", "model and extra tries") \
+    TEXT(host, HOST, "127.0.0.1", "address to listen on; 0.0.0.0 where PORT is in the environment and HOST is not") \
+    INT(port, PORT, 8000, 0, 65535, "port to listen on; 0: any free one") \
+    TEXT(data_dir, DATA_DIR, "./data", "database, artifacts, admin token") \
+    TEXT(database_url, DATABASE_URL, NULL, "sqlite:PATH or postgresql://…; a file in DATA_DIR unless given") \
+    TEXT(queue_url, QUEUE_URL, NULL, "redis://… or amqp://…; the database unless given") \
+    TEXT(storage_url, STORAGE_URL, NULL, "file:PATH or s3://bucket/prefix?endpoint=…&region=…; DATA_DIR/jobs unless given") \
+    TEXT(cdn_base_url, CDN_BASE_URL, NULL, "result links point here") \
+    TEXT(admin_token, ADMIN_TOKEN, NULL, "what the administrator sends; generated in DATA_DIR unless given") \
+    TEXT(api_key, API_KEY, NULL, "what uploads must send, where set") \
+    TEXT(cors_allow_origins, CORS_ALLOW_ORIGINS, NULL, "comma-separated, or *") \
+    CHOICE(log_level, LOG_LEVEL, 2, "error|warning|info|debug|trace", "what is logged") \
+    CHOICE(log_format, LOG_FORMAT, 0, "text|json", "how it is logged, on standard error")
+
+typedef struct bs_settings {
+#define INT(field, name, value, min, max, meaning) int64_t field;
+#define BOOL(field, name, value, meaning) bool field;
+#define TEXT(field, name, value, meaning) char *field;
+#define CHOICE(field, name, value, words, meaning) int field;
+    BS_SETTINGS_LIST(INT, BOOL, TEXT, CHOICE)
+#undef INT
+#undef BOOL
+#undef TEXT
+#undef CHOICE
+} bs_settings;
+
+/* Defaults, then `file` (NULL: ./bodyscript.conf where it exists), then the environment. */
+bs_status bs_settings_load(bs_settings *out, const char *file, bs_error *err);
+/* One value by its name (MAX_VIDEO_WIDTH) or option (max-video-width). `source` is named in the message. */
+bs_status bs_settings_set(bs_settings *settings, const char *name, const char *value, const char *source, bs_error *err);
+/* What only makes sense together: thresholds in order, dynamic defaults (memory and disk limits, thresholds scaled
+ * to a small machine, HOST where the platform sets PORT). Call it once, after the last bs_settings_set. */
+bs_status bs_settings_finish(bs_settings *settings, bs_error *err);
+void bs_settings_release(bs_settings *settings);
+
+#endif

@@ -1,0 +1,73 @@
+/* One log for the whole program (see bodyscript/log.h). */
+#include <stdarg.h>
+#include <stdio.h>
+#include <time.h>
+
+#include <bodyscript/log.h>
+#include <bodyscript/version.h>
+
+static bs_log_level log_level = BS_LOG_WARNING;
+static bs_log_format log_format = BS_LOG_TEXT;
+
+static const char *const level_names[] = {"error", "warning", "info", "debug", "trace"};
+
+const char *bs_version(void)
+{
+    return BS_VERSION;
+}
+
+void bs_log_configure(bs_log_level level, bs_log_format format)
+{
+    log_level = level;
+    log_format = format;
+}
+
+bool bs_log_enabled(bs_log_level level)
+{
+    return level <= log_level;
+}
+
+/* Appends `text` with everything escaped that could end a line or a JSON string. */
+static size_t append_escaped(char *out, size_t at, size_t capacity, const char *text)
+{
+    for (const unsigned char *c = (const unsigned char *)text; *c && at + 7 < capacity; c++) {
+        if (*c == '"' && log_format == BS_LOG_JSON)
+            at += (size_t)sprintf(out + at, "\\\"");
+        else if (*c == '\\')
+            at += (size_t)sprintf(out + at, "\\\\");
+        else if (*c < 0x20 || *c == 0x7f)
+            at += (size_t)sprintf(out + at, "\\u%04x", *c);
+        else
+            out[at++] = (char)*c;
+    }
+    out[at] = '\0';
+    return at;
+}
+
+void bs_log(bs_log_level level, const char *area, const char *format, ...)
+{
+    if (!bs_log_enabled(level))
+        return;
+
+    char message[1024], escaped[2048], line[2304];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(message, sizeof(message), format, args);
+    va_end(args);
+    append_escaped(escaped, 0, sizeof(escaped), message);
+
+    struct timespec now;
+    struct tm utc;
+    clock_gettime(CLOCK_REALTIME, &now);
+    gmtime_r(&now.tv_sec, &utc);
+    char stamp[32];
+    strftime(stamp, sizeof(stamp), "%Y-%m-%dT%H:%M:%S", &utc);
+
+    if (log_format == BS_LOG_JSON)
+        snprintf(line, sizeof(line), "{\"time\":\"%s.%03ldZ\",\"level\":\"%s\",\"area\":\"%s\",\"message\":\"%s\"}\n",
+                 stamp, now.tv_nsec / 1000000, level_names[level], area, escaped);
+    else
+        snprintf(line, sizeof(line), "%s.%03ldZ %-7s %s: %s\n", stamp, now.tv_nsec / 1000000, level_names[level],
+                 area, escaped);
+    fputs(line, stderr); /* one call: lines of several threads do not mix */
+}
