@@ -1,0 +1,64 @@
+/* Video and photo files in: container, decoder, and time stamps that can be trusted.
+ *
+ *     bs_video_reader *reader;
+ *     bs_video_reader_open(&reader, &input, &options, &err);
+ *     while ((status = bs_video_reader_read(reader, &frame, &err)) == BS_OK) {
+ *         use(frame);
+ *         bs_video_frame_unref(&frame);
+ *     }                                       // BS_EOF: the regular end, also of a damaged file
+ *     bs_video_reader_close(&reader);
+ *
+ * The input is read through one descriptor with pread and nothing else is ever opened: no other file, no
+ * playlist, no network, whatever the media file says. Sizes that its headers claim are checked before
+ * memory is spent on them.
+ * Memory: what the decoder needs; of the demuxer's index libavformat keeps about 24 bytes per packet.
+ * Threads: a reader is used by one thread at a time; its bs_sound by one other at the same time. */
+#ifndef BS_VIDEO_READER_H
+#define BS_VIDEO_READER_H
+
+#include <bodyscript/video.h>
+
+#include "frame.h"
+
+typedef struct bs_video_reader bs_video_reader;
+
+/* The compressed sound of the input, as packets on their way from the reader to a writer. A bounded queue
+ * with a lock of its own; it lives as long as its reader. */
+typedef struct bs_sound bs_sound;
+
+typedef struct bs_video_reader_options {
+    int threads;        /* of the decoder; 0: 1 */
+    bool frame_threads; /* let threads work on several frames at once (more memory, more speed) where slices cannot be
+                           split */
+    bool sound;         /* keep the packets of the best audio stream for a writer */
+    int only_every;     /* 0 or 1: every frame. N: only frames whose index is a multiple of N are needed; the reader
+                           gives the others as `skipped` where the codec lets it leave them out. Those that are
+                           given with a picture are the same, to the bit, as without skipping */
+    int64_t max_pixels; /* of one coded picture; 0: 16384 × 16384 / 4. More is refused: BS_ERR_LIMIT */
+} bs_video_reader_options;
+
+typedef struct bs_video_reader_report {
+    int64_t frames;         /* given so far, skipped ones included */
+    int64_t frames_damaged; /* given with errors in them, or lost: packets that gave no picture */
+    bool truncated;         /* the file ended before its header said, or in the middle of a packet */
+    int64_t times_repaired; /* missing, repeated, backward or absurd time stamps */
+    int64_t size_changes;   /* the stream changed its picture size or format */
+} bs_video_reader_report;
+
+/* BS_ERR_INPUT: not a video or photo, no video stream, damaged beyond reading; BS_ERR_LIMIT: claims too much. */
+bs_status bs_video_reader_open(bs_video_reader **out, const bs_input *input, const bs_video_reader_options *options,
+                               bs_error *err);
+void bs_video_reader_close(bs_video_reader **reader);
+
+/* Valid as long as the reader. */
+const bs_video_info *bs_video_reader_info(const bs_video_reader *reader);
+bs_video_reader_report bs_video_reader_report_now(const bs_video_reader *reader);
+
+/* The next frame in order of presentation; the caller unrefs it. BS_EOF at the end. A file of which not one
+ * frame could be decoded is BS_ERR_INPUT. */
+bs_status bs_video_reader_read(bs_video_reader *reader, bs_video_frame **out, bs_error *err);
+
+/* NULL where sound was not asked for or the input has none. */
+bs_sound *bs_video_reader_sound(bs_video_reader *reader);
+
+#endif
