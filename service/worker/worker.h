@@ -1,0 +1,110 @@
+/* worker: runs jobs, one process each, and never more than fit into memory.
+ *
+ *   scheduler.c  the one thread that does it all: claims, watches, finishes, cleans up
+ *   governor.c   how much memory there is, what is reserved, what is used; what may start
+ *   zygote.c     the small process that every job process is a fork of
+ *   sandbox.c    what a job process gives up before it touches a byte of media
+ *   job_process.c  what a job process does
+ *
+ * Threads: all calls from any thread. The worker has one thread of its own. The scheduler's store, artifacts and
+ * settings are the caller's and outlive it. */
+#ifndef BS_SERVICE_WORKER_WORKER_H
+#define BS_SERVICE_WORKER_WORKER_H
+
+#include "service/jobs/store.h"
+
+typedef struct bs_worker bs_worker;
+typedef struct bs_artifacts bs_artifacts; /* service/artifacts/artifacts.h */
+
+/* Cleans up after an earlier run that was killed, starts the zygote and the scheduler's thread. Returns at once;
+ * the models are mapped meanwhile (bs_worker_ready). Call it before other threads run that may leave the process. */
+bs_status bs_worker_start(bs_worker **out, const bs_settings *settings, bs_store *store, bs_artifacts *artifacts,
+                          bs_error *err);
+
+/* No new jobs from now on; submissions are refused, bs_worker_ready says why. */
+void bs_worker_drain(bs_worker *worker);
+/* Drains, lets running jobs finish for `grace_seconds`, sends the rest back to the queue, ends every process that it
+ * started and frees everything. */
+void bs_worker_stop(bs_worker **worker, int grace_seconds);
+
+/* Whether jobs can be taken and run now; if not, why, in one sentence (starting, stopping, memory). */
+bool bs_worker_ready(bs_worker *worker, bs_error *reason);
+
+/* -- for http ------------------------------------------------------------------------------------------- */
+
+typedef enum bs_refusal {
+    BS_REFUSAL_NONE = 0,
+    BS_REFUSAL_CAPACITY, /* 503 "Server at capacity …" */
+    BS_REFUSAL_MEMORY,   /* 503 "Server memory limit reached …" */
+    BS_REFUSAL_STOPPING, /* 503 */
+    BS_REFUSAL_INPUT,    /* 400: not a video or photo that can be used */
+    BS_REFUSAL_LIMIT,    /* 413: can never fit the memory, with the numbers */
+} bs_refusal;
+
+typedef struct bs_verdict {
+    bs_refusal refusal;
+    int retry_after;  /* seconds, where trying again makes sense (503), else 0 */
+    char detail[512]; /* the sentence for the user, one line */
+} bs_verdict;
+
+/* To be asked before an upload's body is read: costs no disk access. True: go on. */
+bool bs_worker_admits(bs_worker *worker, bs_verdict *verdict);
+
+/* The upload is complete: `job` (bs_job_init, then filename, size and options; its input lies in its artifacts) is
+ * probed in a sandboxed process, its memory estimated, and it is added to the queue, all or nothing.
+ * True: `out` is the job as it stands; `before`: it is an earlier upload with the same key, and this input is to be
+ * thrown away. False: `verdict` says why; the caller removes the artifacts. BS_ERR_* in `status`: the store failed.
+ * Takes some 20 ms; the caller may wait. */
+bool bs_worker_submit(bs_worker *worker, const bs_job *job, const char *idempotency_key, bs_job *out, bool *before,
+                      bs_verdict *verdict, bs_error *err);
+
+/* A job as it is this moment: the store's word, and of a running job the newest progress. Cheap for running jobs. */
+bs_status bs_worker_job(bs_worker *worker, const char *id, bs_job *out, bs_error *err);
+/* Stops it, pending or processing, within a second; returns when the request is durable. `out` as it then stands. */
+bs_status bs_worker_cancel(bs_worker *worker, const char *id, bs_job *out, bs_error *err);
+/* Stops it where it runs, then removes job and files. BS_EOF: no such job. */
+bs_status bs_worker_remove(bs_worker *worker, const char *id, bs_error *err);
+/* Removes what has expired. Cheap; returns at once. */
+void bs_worker_clean(bs_worker *worker);
+/* Something was added to the store. */
+void bs_worker_wake(bs_worker *worker);
+
+/* `changed` is called from the worker's thread when a job's state or progress changed (at most ten times a second
+ * for a job); it must not block. One listener; NULL: none any more (no call is under way when this returns). */
+void bs_worker_listen(bs_worker *worker, void (*changed)(void *opaque, const char *id), void *opaque);
+
+/* -- readings ------------------------------------------------------------------------------------------- */
+
+enum { BS_WORKER_PROCESSES = 64 };
+
+typedef struct bs_worker_process {
+    pid_t pid;
+    char role[16]; /* "server", "zygote", "job" */
+    char job[BS_JOB_ID_LENGTH + 1];
+    uint64_t memory, reserved; /* bytes; proportional set size */
+} bs_worker_process;
+
+typedef struct bs_worker_readings {
+    uint64_t limit;     /* the memory that there is */
+    uint64_t used;      /* by the whole tree of processes */
+    uint64_t reserved;  /* by jobs under way */
+    uint64_t available; /* what a job that starts now could take */
+    uint64_t cleanup_line, reject_line, critical_line;
+    double pressure;     /* PSI: per cent of the last 10 s in which some task waited for memory; -1: unknown */
+    int64_t measured_us; /* when `used` was read */
+    int64_t jobs_started, jobs_completed, jobs_failed, jobs_cancelled, jobs_requeued, processes_died, refused_memory,
+        refused_capacity; /* since this process started */
+    int64_t frames_processed;
+    double cpu_seconds;      /* of job processes that have ended */
+    int64_t peak_job_memory; /* of the largest job process so far */
+    int running;             /* jobs */
+    int processes;           /* entries in use below */
+    bs_worker_process process[BS_WORKER_PROCESSES];
+} bs_worker_readings;
+
+void bs_worker_readings_get(bs_worker *worker, bs_worker_readings *out);
+
+/* Called first thing in main(): where this process was started as the zygote it runs as that and does not return. */
+void bs_zygote_main_if_asked(int argc, char **argv);
+
+#endif
