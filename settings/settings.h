@@ -10,6 +10,7 @@
 #define BS_SETTINGS_SETTINGS_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include <bodyscript/status.h>
@@ -49,6 +50,28 @@
     CHOICE(log_level, LOG_LEVEL, 2, "error|warning|info|debug|trace", "what is logged") \
     CHOICE(log_format, LOG_FORMAT, 0, "text|json", "how it is logged, on standard error")
 
+/* BS_SET_MAX_VIDEO_WIDTH …: the place of a setting in the list. */
+enum {
+#define INT(field, name, value, min, max, meaning) BS_SET_##name,
+#define BOOL(field, name, value, meaning) BS_SET_##name,
+#define TEXT(field, name, value, meaning) BS_SET_##name,
+#define CHOICE(field, name, value, words, meaning) BS_SET_##name,
+    BS_SETTINGS_LIST(INT, BOOL, TEXT, CHOICE)
+#undef INT
+#undef BOOL
+#undef TEXT
+#undef CHOICE
+    BS_SETTINGS_COUNT
+};
+
+/* Where a value came from; a higher one wins. */
+typedef enum bs_setting_origin {
+    BS_FROM_DEFAULT = 0,
+    BS_FROM_FILE,
+    BS_FROM_ENVIRONMENT,
+    BS_FROM_OPTION,
+} bs_setting_origin;
+
 typedef struct bs_settings {
 #define INT(field, name, value, min, max, meaning) int64_t field;
 #define BOOL(field, name, value, meaning) bool field;
@@ -59,15 +82,42 @@ typedef struct bs_settings {
 #undef BOOL
 #undef TEXT
 #undef CHOICE
+    uint8_t origin[BS_SETTINGS_COUNT]; /* a bs_setting_origin each */
 } bs_settings;
 
-/* Defaults, then `file` (NULL: ./bodyscript.conf where it exists), then the environment. */
+/* One row of the list, for help texts and tables. Static storage. */
+typedef enum bs_setting_kind { BS_SETTING_INT = 0, BS_SETTING_BOOL, BS_SETTING_TEXT, BS_SETTING_CHOICE } bs_setting_kind;
+typedef struct bs_setting {
+    const char *name;          /* MAX_VIDEO_WIDTH; the option is the same in lower case with dashes */
+    bs_setting_kind kind;
+    int64_t value, min, max;   /* default and range of a whole number, default of a truth value or choice */
+    const char *text;          /* default of a text, or NULL */
+    const char *words;         /* of a choice: "jpg|png" */
+    const char *meaning;
+    size_t offset;             /* of the field within bs_settings */
+} bs_setting;
+extern const bs_setting bs_settings_table[BS_SETTINGS_COUNT];
+
+/* The setting called `name` (MAX_VIDEO_WIDTH, max-video-width or max_video_width), or NULL. */
+const bs_setting *bs_settings_find(const char *name);
+/* The name that a mistyped one most resembles, or NULL where none does. */
+const char *bs_settings_nearest(const char *name);
+
+/* The defaults alone. Everything below assumes a struct that began so. BS_ERR_NOMEM where memory is refused. */
+bs_status bs_settings_init(bs_settings *out, bs_error *err);
+/* Defaults, then `file` (NULL: ./bodyscript.conf where it exists), then the environment. On failure `out` holds
+ * nothing that needs releasing. */
 bs_status bs_settings_load(bs_settings *out, const char *file, bs_error *err);
-/* One value by its name (MAX_VIDEO_WIDTH) or option (max-video-width). `source` is named in the message. */
+/* The lines of a settings file: NAME=value, empty, or a comment that begins with #. `source` names it in messages. */
+bs_status bs_settings_parse(bs_settings *settings, const char *text, size_t size, const char *source, bs_error *err);
+/* One value by its name (MAX_VIDEO_WIDTH) or option (max-video-width), as if it were given as an option. `source` is
+ * named in the message ("option", NULL for none). An empty text is the default. */
 bs_status bs_settings_set(bs_settings *settings, const char *name, const char *value, const char *source, bs_error *err);
 /* What only makes sense together: thresholds in order, dynamic defaults (memory and disk limits, thresholds scaled
  * to a small machine, HOST where the platform sets PORT). Call it once, after the last bs_settings_set. */
 bs_status bs_settings_finish(bs_settings *settings, bs_error *err);
+/* One value as text, as bs_settings_set would take it; secrets are shown as "(set)". Cut when `size` is too small. */
+void bs_settings_show(const bs_settings *settings, const bs_setting *setting, char *out, size_t size);
 void bs_settings_release(bs_settings *settings);
 
 #endif
