@@ -1,0 +1,545 @@
+/* artifacts in a local folder (see artifacts.h). */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#include <bodyscript/log.h>
+
+#include "service/artifacts/artifacts.h"
+
+struct bs_artifacts {
+    char *path;
+    int root, incoming;   /* open folders */
+    uint64_t limit;       /* 0: as much as there is, less a tenth */
+    pthread_mutex_t lock; /* of what follows */
+    uint64_t reserved, files;
+    struct timespec counted; /* when `files` was */
+};
+
+#define INPUT    "input"
+#define INCOMING ".incoming"
+
+static const char *const file_names[] = {
+#define X(constant, file, type, label) file,
+    BS_ARTIFACT_LIST(X)
+#undef X
+};
+static const char *const media_types[] = {
+#define X(constant, file, type, label) type,
+    BS_ARTIFACT_LIST(X)
+#undef X
+};
+static const char *const labels[] = {
+#define X(constant, file, type, label) label,
+    BS_ARTIFACT_LIST(X)
+#undef X
+};
+
+const char *bs_artifact_file(bs_artifact_kind kind)
+{
+    return file_names[kind];
+}
+
+const char *bs_artifact_type(bs_artifact_kind kind)
+{
+    return media_types[kind];
+}
+
+const char *bs_artifact_label(bs_artifact_kind kind)
+{
+    return labels[kind];
+}
+
+bool bs_artifact_name_valid(const char *name)
+{
+    for (int i = 0; i < BS_ARTIFACT_KINDS; i++)
+        if (!strcmp(name, file_names[i]))
+            return true;
+
+    const char *digits = name + strlen("frame_");
+    if (strncmp(name, "frame_", strlen("frame_")))
+        return false;
+    size_t count = strspn(digits, "0123456789");
+    return count >= 6 && count <= 18 && (!strcmp(digits + count, ".jpg") || !strcmp(digits + count, ".png"));
+}
+
+/* -- opening ---------------------------------------------------------------------------------------- */
+
+static bs_status make_folders(const char *path, bs_error *err)
+{
+    char part[4096];
+    if (snprintf(part, sizeof(part), "%s", path) >= (int)sizeof(part))
+        return bs_fail(err, BS_ERR_USAGE, "the storage path is longer than %zu bytes", sizeof(part) - 1);
+    for (char *slash = strchr(part + 1, '/');; slash = strchr(slash + 1, '/')) {
+        if (slash)
+            *slash = '\0';
+        if (mkdir(part, 0700) && errno != EEXIST)
+            return bs_fail(err, BS_ERR_IO, "cannot make the folder '%s': %s", part, strerror(errno));
+        if (!slash)
+            return BS_OK;
+        *slash = '/';
+    }
+}
+
+static char *storage_path(const char *url, const char *data_dir, bs_error *err)
+{
+    char *path = NULL;
+    if (!url) {
+        if (asprintf(&path, "%s/jobs", data_dir) < 0)
+            path = NULL;
+    } else if (!strncmp(url, "file:", 5) && url[5]) {
+        path = strdup(!strncmp(url + 5, "//", 2) ? url + 7 : url + 5);
+    } else {
+        bs_fail(err, BS_ERR_USAGE, "STORAGE_URL is '%s'; this program stores in folders: file:PATH", url);
+        return NULL;
+    }
+    if (!path)
+        bs_fail(err, BS_ERR_NOMEM, "no memory for the storage path");
+    return path;
+}
+
+static bs_status open_folder(int at, const char *path, int *out, bs_error *err)
+{
+    int fd = openat(at, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0)
+        return bs_fail(err, BS_ERR_IO, "cannot open the folder '%s': %s", path, strerror(errno));
+    *out = fd;
+    return BS_OK;
+}
+
+bs_status bs_artifacts_open(bs_artifacts **out, const char *url, const char *data_dir, uint64_t disk_limit,
+                            bs_error *err)
+{
+    bs_status status = BS_ERR_NOMEM;
+    bs_artifacts *a = calloc(1, sizeof(*a));
+    if (!a)
+        return bs_fail(err, BS_ERR_NOMEM, "no memory for the storage");
+    a->root = a->incoming = -1;
+    a->limit = disk_limit;
+    pthread_mutex_init(&a->lock, NULL);
+
+    a->path = storage_path(url, data_dir, err);
+    if (!a->path) {
+        status = url ? BS_ERR_USAGE : BS_ERR_NOMEM;
+        goto out;
+    }
+    if ((status = make_folders(a->path, err)) || (status = open_folder(AT_FDCWD, a->path, &a->root, err)))
+        goto out;
+    if (mkdirat(a->root, INCOMING, 0700) && errno != EEXIST) {
+        status = bs_fail(err, BS_ERR_IO, "cannot make the folder '%s/" INCOMING "': %s", a->path, strerror(errno));
+        goto out;
+    }
+    if ((status = open_folder(a->root, INCOMING, &a->incoming, err)))
+        goto out;
+    int left = bs_artifacts_sweep_incoming(a, 0);
+    if (left)
+        bs_log(BS_LOG_INFO, "artifacts", "removed %d uploads that an earlier run did not finish", left);
+    *out = a;
+    a = NULL;
+out:
+    bs_artifacts_close(&a);
+    return status;
+}
+
+void bs_artifacts_close(bs_artifacts **artifacts)
+{
+    bs_artifacts *a = *artifacts;
+    if (!a)
+        return;
+    if (a->root >= 0)
+        close(a->root);
+    if (a->incoming >= 0)
+        close(a->incoming);
+    pthread_mutex_destroy(&a->lock);
+    free(a->path);
+    free(a);
+    *artifacts = NULL;
+}
+
+/* -- paths ------------------------------------------------------------------------------------------ */
+
+/* "<id>/<prefix><name><suffix>" below the root; false where id or name is not one. */
+static bool job_path(char *out, size_t size, const char *id, const char *name, bool part)
+{
+    if (!bs_job_id_valid(id))
+        return false;
+    if (strcmp(name, INPUT) && !bs_artifact_name_valid(name))
+        return false;
+    return snprintf(out, size, part ? "%s/.%s.part" : "%s/%s", id, name) < (int)size;
+}
+
+enum { PATH_SIZE = BS_JOB_ID_LENGTH + BS_ARTIFACT_NAME_MAX + 16 };
+
+static bs_status no_such(bs_error *err)
+{
+    return bs_fail(err, BS_ERR_INPUT, "there is no such file");
+}
+
+static void random_hex(char *out, size_t digits)
+{
+    char id[BS_JOB_ID_LENGTH + 1];
+    if (bs_job_id_new(id, NULL))
+        snprintf(id, sizeof(id), "%032llx", (unsigned long long)bs_job_now());
+    snprintf(out, digits + 1, "%s", id);
+}
+
+/* Makes a rename durable. */
+static void sync_folder(int at, const char *path)
+{
+    int fd = openat(at, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0)
+        return;
+    fsync(fd);
+    close(fd);
+}
+
+/* -- room ------------------------------------------------------------------------------------------- */
+
+static uint64_t size_on_disk(const struct stat *st)
+{
+    uint64_t blocks = (uint64_t)st->st_blocks * 512;
+    return blocks > (uint64_t)st->st_size ? blocks : (uint64_t)st->st_size;
+}
+
+static uint64_t folder_size(int root, const char *name)
+{
+    uint64_t sum = 0;
+    int fd = openat(root, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+    if (!dir) {
+        if (fd >= 0)
+            close(fd);
+        return 0;
+    }
+    for (struct dirent *e; (e = readdir(dir));) {
+        struct stat st;
+        if (!fstatat(fd, e->d_name, &st, AT_SYMLINK_NOFOLLOW) && S_ISREG(st.st_mode))
+            sum += size_on_disk(&st);
+    }
+    closedir(dir);
+    return sum;
+}
+
+static int add_job_size(void *opaque, const char *id)
+{
+    void **arg = opaque;
+    *(uint64_t *)arg[1] += folder_size(((bs_artifacts *)arg[0])->root, id);
+    return 0;
+}
+
+/* Counts the files of all jobs, at most once a second; with the lock held. */
+static void count_files(bs_artifacts *a)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    if (a->counted.tv_sec && now.tv_sec - a->counted.tv_sec < 1)
+        return;
+    uint64_t sum = 0;
+    void *arg[] = {a, &sum};
+    bs_artifacts_jobs(a, add_job_size, arg, NULL);
+    a->files = sum;
+    a->counted = now;
+}
+
+/* What files and reservations may take together, as things stand; with the lock held. */
+static uint64_t limit_now(bs_artifacts *a)
+{
+    struct statvfs fs;
+    uint64_t limit = a->limit ? a->limit : UINT64_MAX;
+    if (fstatvfs(a->root, &fs))
+        return limit;
+    /* Incoming files have their blocks already (fallocate), so what the system calls free excludes reservations. */
+    uint64_t free_bytes = (uint64_t)fs.f_bavail * fs.f_frsize;
+    uint64_t room = a->files + a->reserved + (free_bytes - free_bytes / 10);
+    return room < limit ? room : limit;
+}
+
+void bs_artifacts_read_usage(bs_artifacts *a, bs_artifacts_usage *out)
+{
+    pthread_mutex_lock(&a->lock);
+    count_files(a);
+    *out = (bs_artifacts_usage){.files = a->files, .reserved = a->reserved, .limit = limit_now(a)};
+    pthread_mutex_unlock(&a->lock);
+}
+
+static bs_status reserve(bs_artifacts *a, uint64_t size, bs_error *err)
+{
+    pthread_mutex_lock(&a->lock);
+    count_files(a);
+    uint64_t taken = a->files + a->reserved, limit = limit_now(a);
+    bool fits = taken <= limit && size <= limit - taken;
+    if (fits)
+        a->reserved += size;
+    pthread_mutex_unlock(&a->lock);
+    if (fits)
+        return BS_OK;
+    return bs_fail(
+        err, BS_ERR_LIMIT, "The disk has no room for this upload: it needs %.1f MB and %.1f MB of %.1f MB are left",
+        (double)size / 1048576, (double)(limit > taken ? limit - taken : 0) / 1048576, (double)limit / 1048576);
+}
+
+static void give_back(bs_artifacts *a, uint64_t size)
+{
+    pthread_mutex_lock(&a->lock);
+    a->reserved -= size;
+    a->counted.tv_sec = 0; /* what was reserved may be a file now */
+    pthread_mutex_unlock(&a->lock);
+}
+
+/* -- uploads ---------------------------------------------------------------------------------------- */
+
+bs_status bs_artifacts_receive(bs_artifacts *a, uint64_t size, bs_incoming *out, bs_error *err)
+{
+    bs_incoming in = {.fd = -1, .reserved = size};
+    bs_status status = reserve(a, size, err);
+    if (status)
+        return status;
+
+    char id[BS_JOB_ID_LENGTH + 1];
+    random_hex(id, BS_JOB_ID_LENGTH);
+    snprintf(in.name, sizeof(in.name), "%s.part", id);
+    in.fd = openat(a->incoming, in.name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    if (in.fd < 0) {
+        int reason = errno;
+        status = bs_fail(err, reason == ENOSPC || reason == EDQUOT ? BS_ERR_LIMIT : BS_ERR_IO,
+                         "The upload cannot be stored: %s", strerror(reason));
+        goto out;
+    }
+    flock(in.fd, LOCK_EX | LOCK_NB); /* tells a sweep, of this or another process, that it is being written */
+    /* Real blocks, where the file system can set them aside: a disk that fills up later does not break the upload. */
+    if (size && fallocate(in.fd, FALLOC_FL_KEEP_SIZE, 0, (off_t)size) && (errno == ENOSPC || errno == EDQUOT)) {
+        status = bs_fail(err, BS_ERR_LIMIT, "The disk has no room for this upload of %.1f MB", (double)size / 1048576);
+        goto out;
+    }
+    *out = in;
+    return BS_OK;
+out:
+    bs_artifacts_discard(a, &in);
+    return status;
+}
+
+void bs_artifacts_discard(bs_artifacts *a, bs_incoming *in)
+{
+    if (!in->name[0])
+        return;
+    if (in->fd >= 0)
+        close(in->fd);
+    unlinkat(a->incoming, in->name, 0);
+    give_back(a, in->reserved);
+    *in = (bs_incoming){.fd = -1};
+}
+
+bs_status bs_artifacts_accept(bs_artifacts *a, bs_incoming *in, const char *id, bs_error *err)
+{
+    char path[PATH_SIZE];
+    struct stat st;
+    bool made = false;
+    if (!job_path(path, sizeof(path), id, INPUT, false))
+        return no_such(err);
+    /* Blocks beyond the end of the file go back to the disk; then the bytes, then the name, then the folder. */
+    if (fstat(in->fd, &st) || ftruncate(in->fd, st.st_size) || fsync(in->fd))
+        goto failed;
+    if (mkdirat(a->root, id, 0700))
+        goto failed;
+    made = true;
+    if (renameat(a->incoming, in->name, a->root, path))
+        goto failed;
+    sync_folder(a->root, id);
+    fsync(a->root);
+
+    close(in->fd);
+    give_back(a, in->reserved);
+    *in = (bs_incoming){.fd = -1};
+    return BS_OK;
+failed:;
+    int reason = errno;
+    if (made)
+        unlinkat(a->root, id, AT_REMOVEDIR);
+    return bs_fail(err, reason == ENOSPC || reason == EDQUOT ? BS_ERR_LIMIT : BS_ERR_IO,
+                   "The upload cannot be stored: %s", strerror(reason));
+}
+
+int bs_artifacts_sweep_incoming(bs_artifacts *a, int64_t seconds)
+{
+    int removed = 0;
+    time_t now = time(NULL);
+    int fd = openat(a->incoming, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+    if (!dir) {
+        if (fd >= 0)
+            close(fd);
+        return 0;
+    }
+    for (struct dirent *e; (e = readdir(dir));) {
+        if (e->d_name[0] == '.')
+            continue;
+        struct stat st;
+        int file = openat(fd, e->d_name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+        if (file < 0)
+            continue;
+        if (!fstat(file, &st) && now - st.st_mtime >= seconds && !flock(file, LOCK_EX | LOCK_NB) &&
+            !unlinkat(fd, e->d_name, 0))
+            removed++;
+        close(file);
+    }
+    closedir(dir);
+    return removed;
+}
+
+/* -- a job's files ---------------------------------------------------------------------------------- */
+
+bs_status bs_artifacts_open_input(bs_artifacts *a, const char *id, int *fd, bs_error *err)
+{
+    char path[PATH_SIZE];
+    if (!job_path(path, sizeof(path), id, INPUT, false))
+        return no_such(err);
+    int opened = openat(a->root, path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    if (opened < 0)
+        return bs_fail(err, errno == ENOENT ? BS_EOF : BS_ERR_IO, "the uploaded file cannot be read: %s",
+                       strerror(errno));
+    *fd = opened;
+    return BS_OK;
+}
+
+void bs_artifacts_remove_input(bs_artifacts *a, const char *id)
+{
+    char path[PATH_SIZE];
+    if (job_path(path, sizeof(path), id, INPUT, false))
+        unlinkat(a->root, path, 0);
+}
+
+bs_status bs_artifacts_create(bs_artifacts *a, const char *id, const char *name, int *fd, bs_error *err)
+{
+    char path[PATH_SIZE];
+    if (!job_path(path, sizeof(path), id, name, true))
+        return no_such(err);
+    if (mkdirat(a->root, id, 0700) && errno != EEXIST)
+        return bs_fail(err, BS_ERR_IO, "the job's folder cannot be made: %s", strerror(errno));
+    int opened = openat(a->root, path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (opened < 0)
+        return bs_fail(err, BS_ERR_IO, "%s cannot be written: %s", name, strerror(errno));
+    *fd = opened;
+    return BS_OK;
+}
+
+bs_status bs_artifacts_commit(bs_artifacts *a, const char *id, const char *name, int fd, bs_error *err)
+{
+    char from[PATH_SIZE], to[PATH_SIZE];
+    if (!job_path(from, sizeof(from), id, name, true) || !job_path(to, sizeof(to), id, name, false))
+        return no_such(err);
+    if (fsync(fd) || renameat(a->root, from, a->root, to))
+        return bs_fail(err, BS_ERR_IO, "%s cannot be kept: %s", name, strerror(errno));
+    sync_folder(a->root, id);
+    return BS_OK;
+}
+
+/* Removes what `wanted` picks from a job's folder. */
+static void remove_files(bs_artifacts *a, const char *id, bool (*wanted)(const char *name))
+{
+    int fd = openat(a->root, id, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+    DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+    if (!dir) {
+        if (fd >= 0)
+            close(fd);
+        return;
+    }
+    for (struct dirent *e; (e = readdir(dir));)
+        if (strcmp(e->d_name, ".") && strcmp(e->d_name, "..") && wanted(e->d_name))
+            unlinkat(fd, e->d_name, 0);
+    closedir(dir);
+}
+
+static bool is_part(const char *name)
+{
+    return name[0] == '.';
+}
+
+static bool is_any(const char *name)
+{
+    return true;
+}
+
+void bs_artifacts_abandon(bs_artifacts *a, const char *id, const char *name)
+{
+    char path[PATH_SIZE];
+    if (!name && bs_job_id_valid(id))
+        remove_files(a, id, is_part);
+    else if (name && job_path(path, sizeof(path), id, name, true))
+        unlinkat(a->root, path, 0);
+}
+
+bs_status bs_artifacts_read(bs_artifacts *a, const char *id, const char *name, bs_artifact *out, bs_error *err)
+{
+    char path[PATH_SIZE];
+    struct stat st;
+    if (!strcmp(name, INPUT) || !job_path(path, sizeof(path), id, name, false))
+        return no_such(err);
+    int fd = openat(a->root, path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    if (fd < 0)
+        return bs_fail(err, errno == ENOENT ? BS_EOF : BS_ERR_IO, "%s cannot be read: %s", name, strerror(errno));
+    if (fstat(fd, &st) || !S_ISREG(st.st_mode)) {
+        close(fd);
+        return bs_fail(err, BS_ERR_IO, "%s cannot be read", name);
+    }
+    *out = (bs_artifact){.fd = fd, .size = (uint64_t)st.st_size, .modified = st.st_mtim.tv_sec};
+    snprintf(out->etag, sizeof(out->etag), "\"%llx-%llx\"", (unsigned long long)st.st_size,
+             (unsigned long long)st.st_mtim.tv_sec * 1000000000ull + (unsigned long long)st.st_mtim.tv_nsec);
+    return BS_OK;
+}
+
+bs_status bs_artifacts_remove(bs_artifacts *a, const char *id, bs_error *err)
+{
+    if (!bs_job_id_valid(id))
+        return no_such(err);
+    remove_files(a, id, is_any);
+    if (unlinkat(a->root, id, AT_REMOVEDIR) && errno != ENOENT)
+        return bs_fail(err, BS_ERR_IO, "the job's folder cannot be removed: %s", strerror(errno));
+    return BS_OK;
+}
+
+bs_status bs_artifacts_jobs(bs_artifacts *a, int (*each)(void *opaque, const char *id), void *opaque, bs_error *err)
+{
+    int fd = openat(a->root, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+    if (!dir) {
+        if (fd >= 0)
+            close(fd);
+        return bs_fail(err, BS_ERR_IO, "cannot read the folder '%s': %s", a->path, strerror(errno));
+    }
+    for (struct dirent *e; (e = readdir(dir));)
+        if (bs_job_id_valid(e->d_name) && each(opaque, e->d_name))
+            break;
+    closedir(dir);
+    return BS_OK;
+}
+
+bs_status bs_artifacts_files(bs_artifacts *a, const char *id,
+                             int (*each)(void *opaque, const char *name, uint64_t size), void *opaque, bs_error *err)
+{
+    if (!bs_job_id_valid(id))
+        return no_such(err);
+    int fd = openat(a->root, id, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+    DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+    if (!dir) {
+        if (fd >= 0)
+            close(fd);
+        return errno == ENOENT ? BS_EOF : bs_fail(err, BS_ERR_IO, "cannot read the job's folder: %s", strerror(errno));
+    }
+    for (struct dirent *e; (e = readdir(dir));) {
+        struct stat st;
+        if (!bs_artifact_name_valid(e->d_name) || fstatat(fd, e->d_name, &st, AT_SYMLINK_NOFOLLOW))
+            continue;
+        if (each(opaque, e->d_name, (uint64_t)st.st_size))
+            break;
+    }
+    closedir(dir);
+    return BS_OK;
+}
