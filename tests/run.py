@@ -139,7 +139,7 @@ def announce(what, start):
 def everything(tally, quick):
     start = time.monotonic()
     announce("lint", start)
-    step(tally, "lint", ["bash", "tests/lint.sh"])
+    step(tally, "lint", ["./dev", "lint"])
     announce("release build", start)
     meson_tests(tally, "build", "")
     if not quick:
