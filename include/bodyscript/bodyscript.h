@@ -2,9 +2,11 @@
 #ifndef BODYSCRIPT_BODYSCRIPT_H
 #define BODYSCRIPT_BODYSCRIPT_H
 
+#include <bodyscript/export.h>
 #include <bodyscript/image.h>
 #include <bodyscript/log.h>
 #include <bodyscript/memory.h>
+#include <bodyscript/metadata.h>
 #include <bodyscript/pipeline.h>
 #include <bodyscript/pose.h>
 #include <bodyscript/status.h>

@@ -22,7 +22,7 @@ extern "C" {
 typedef struct bs_process_options {
     bs_mode mode;               /* BS_MODE_FAST */
     int model;                  /* a bs_model_kind; -1: the mode's (ultra_fast lite, fast and smart full, quality heavy) */
-    int interval;               /* 3: pose on every Nth frame (quality: every frame unless said otherwise) */
+    int interval;               /* pose on every Nth frame; 0: the mode's own (quality 1, the others 3) */
     int people;                 /* 1 */
     bool exact;                 /* false: every analysed frame by way of RGB, MediaPipe's own 8-bit arithmetic */
     bool png;                   /* false: saved frames are JPEG */
@@ -41,6 +41,8 @@ bs_process_options bs_process_defaults(void);
 
 /* The landmark model that the options ask for, the mode's own where `model` is -1. */
 bs_model_kind bs_process_model(const bs_process_options *options);
+/* The interval that the options ask for, the mode's own where `interval` is 0. */
+int bs_process_interval(const bs_process_options *options);
 
 /* Descriptors to write to; -1: not wanted. What nobody wants is not computed. */
 typedef struct bs_outputs {
@@ -63,8 +65,9 @@ typedef struct bs_progress {
 
 typedef struct bs_callbacks {
     void (*progress)(void *opaque, const bs_progress *progress); /* at most ten times a second; from the calling thread */
-    bool (*cancelled)(void *opaque);     /* asked once per frame: true stops the job with BS_ERR_CANCELLED */
-    void (*note)(void *opaque, const char *sentence); /* what a person should know ("8 of 300 frames were damaged") */
+    bool (*cancelled)(void *opaque);     /* asked every 20 ms, from the calling thread: true stops the job
+                                            with BS_ERR_CANCELLED */
+    void (*note)(void *opaque, const char *sentence); /* what a person should know ("8 of 300 frames were damaged"); from the calling thread */
     void *opaque;
 } bs_callbacks;
 

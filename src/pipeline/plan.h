@@ -1,0 +1,44 @@
+/* How many frames a job holds at once, and how wide its small pictures are: what bs_estimate reckons with.
+ *
+ * Beside what the decoder and the encoders keep for themselves, the pipeline (process.c) holds at most
+ *     bs_plan_source_frames() frames as decoded, and
+ *     bs_plan_canvas_frames() frames of the overlay's size (none where no video output is wanted). */
+#ifndef BS_PIPELINE_PLAN_H
+#define BS_PIPELINE_PLAN_H
+
+enum {
+    BS_PLAN_POSE_QUEUE = 1,   /* decoded frames that wait for the pose stage */
+    BS_PLAN_CANVAS_AHEAD = 3, /* canvases that the decoding stage may be ahead of the overlay's need */
+    BS_PLAN_GLIDE = 12,       /* frames over which the overlay glides from one pose to the next, at most */
+    BS_PLAN_RESULT_QUEUE = 4, /* poses that wait for their frames to be drawn */
+    BS_PLAN_PREVIEW_WIDTH = 320,
+    BS_PLAN_THUMBNAIL_WIDTH = 320,
+    BS_PLAN_PREVIEW_US = 3000000,
+    BS_PLAN_THREADS = 4,         /* threads of the pipeline itself, the calling one included */
+    BS_PLAN_STACK = 1024 * 1024, /* address space of each one's stack; a part of it is touched */
+};
+
+/* The frame in decoding, those in the queue and the one whose pose is being computed. */
+static inline int bs_plan_source_frames(void)
+{
+    return 2 + BS_PLAN_POSE_QUEUE;
+}
+
+/* Frames between two analysed ones wait for the second's pose. */
+static inline int bs_plan_glide(int interval)
+{
+    return interval < BS_PLAN_GLIDE ? interval : BS_PLAN_GLIDE;
+}
+
+static inline int bs_plan_canvas_queue(int interval)
+{
+    return bs_plan_glide(interval) + BS_PLAN_CANVAS_AHEAD;
+}
+
+/* Those in the queue, one being made and one being drawn and encoded. */
+static inline int bs_plan_canvas_frames(int interval)
+{
+    return bs_plan_canvas_queue(interval) + 2;
+}
+
+#endif
