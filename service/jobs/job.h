@@ -15,7 +15,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include <bodyscript/pipeline.h>
+#include <bodyscript/pose.h>
 #include <bodyscript/status.h>
 
 #include "settings/settings.h"
@@ -80,8 +80,6 @@ bool bs_job_id_valid(const char *text);
 
 /* A pending job with a new id and the options that the settings give. */
 bs_status bs_job_init(bs_job *out, const bs_settings *settings, bs_error *err);
-/* The engine's options for this job. */
-bs_process_options bs_job_process_options(const bs_job *job);
 
 /* Now, in microseconds since 1970. */
 int64_t bs_job_now(void);

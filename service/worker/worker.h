@@ -11,10 +11,10 @@
 #ifndef BS_SERVICE_WORKER_WORKER_H
 #define BS_SERVICE_WORKER_WORKER_H
 
+#include "service/artifacts/artifacts.h"
 #include "service/jobs/store.h"
 
 typedef struct bs_worker bs_worker;
-typedef struct bs_artifacts bs_artifacts; /* service/artifacts/artifacts.h */
 
 /* Cleans up after an earlier run that was killed, starts the zygote and the scheduler's thread. Returns at once;
  * the models are mapped meanwhile (bs_worker_ready). Call it before other threads run that may leave the process. */
