@@ -19,15 +19,17 @@
 
 typedef struct bs_nn_model bs_nn_model;
 typedef struct bs_nn bs_nn;
+typedef struct bs_nn_arena bs_nn_arena;
 
 typedef struct bs_nn_shape {
     int height, width, channels; /* a 1×n tensor is 1 × 1 × n */
 } bs_nn_shape;
 
 typedef struct bs_nn_options {
-    unsigned outputs;  /* bit i: output i of the graph is wanted; 0: all */
-    int threads;       /* inside one inference; 0 or 1: none but the caller's */
-    const char *isa;   /* NULL: the best of this CPU; "portable", "avx2", "avx512", "neon" */
+    unsigned outputs;   /* bit i: output i of the graph is wanted; 0: all */
+    int threads;        /* inside one inference; 0 or 1: none but the caller's */
+    const char *isa;    /* NULL: the best of this CPU; "portable", "avx2", "avx512", "neon" */
+    bs_nn_arena *arena; /* NULL: its own; else shared with others that never run at the same time */
 } bs_nn_options;
 
 /* Maps and checks a .tflite file. A missing, damaged or foreign file: BS_ERR_INPUT and one sentence. */
@@ -40,6 +42,15 @@ int bs_nn_model_output_count(const bs_nn_model *model);
 bs_nn_shape bs_nn_model_input_shape(const bs_nn_model *model);
 bs_nn_shape bs_nn_model_output_shape(const bs_nn_model *model, int output); /* in the file's order */
 const void *bs_nn_model_data(const bs_nn_model *model, size_t *size);       /* the mapped file */
+size_t bs_nn_model_memory(const bs_nn_model *model);                        /* private bytes: the graph's tables */
+
+/* Activations and scratch for several bs_nn, as large as the largest of them needs. For those that run in
+ * turn (detector and landmarks): a run or a write to an input of one destroys inputs and outputs of all others.
+ * The arena must outlive every bs_nn in it. A bs_nn_open that makes the arena larger moves it: pointers from
+ * bs_nn_input and bs_nn_output are to be asked for again. */
+bs_status bs_nn_arena_open(bs_nn_arena **out, bs_error *err);
+void bs_nn_arena_close(bs_nn_arena **arena);
+size_t bs_nn_arena_memory(const bs_nn_arena *arena);
 
 /* Plans and allocates. The model must outlive the bs_nn. An ISA that the CPU lacks: BS_ERR_USAGE. */
 bs_status bs_nn_open(bs_nn **out, const bs_nn_model *model, const bs_nn_options *options, bs_error *err);
@@ -51,8 +62,8 @@ bs_status bs_nn_run(bs_nn *nn, bs_error *err);
 /* Valid until the next run or the next write to the input; NULL for an output that was not wanted. */
 const float *bs_nn_output(const bs_nn *nn, int output);
 
-size_t bs_nn_memory(const bs_nn *nn);    /* private bytes: arena, plan, scratch */
-double bs_nn_mmac(const bs_nn *nn);      /* million multiply-adds of the planned graph */
+size_t bs_nn_memory(const bs_nn *nn); /* private bytes: plan, and arena and scratch unless they are shared */
+double bs_nn_mmac(const bs_nn *nn);   /* million multiply-adds of the planned graph */
 const char *bs_nn_isa(const bs_nn *nn);
 
 /* Time by kind of operator, for the bench. Off until switched on. */

@@ -1,0 +1,236 @@
+/* Opens plans, chooses kernels, runs them (see nn.h). */
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "kernels.h"
+
+struct bs_nn_arena {
+    float *floats;
+    size_t count;
+};
+
+enum { PROFILE_KINDS = 16 };
+
+struct bs_nn {
+    const bs_nn_model *model;
+    const bs_nn_kernels *kernels;
+    bs_nn_plan plan;
+    bs_nn_arena own, *arena;
+    const float *bound; /* the arena's place that the steps' pointers are for */
+    size_t scratch_at;  /* in the arena, in floats */
+    size_t scratch;     /* per thread */
+    int threads;
+    bool profiling;
+    int kinds;
+    bs_nn_profile_entry profile[PROFILE_KINDS];
+};
+
+/* --- Arena --------------------------------------------------------------------------------------------- */
+
+static bs_status arena_grow(bs_nn_arena *arena, size_t count, bs_error *err)
+{
+    if (count <= arena->count)
+        return BS_OK;
+    float *floats = aligned_alloc(64, (count * sizeof(float) + 63) / 64 * 64);
+    if (!floats)
+        return bs_fail(err, BS_ERR_NOMEM, "no memory for the %zu KB of activations of a model", count >> 8);
+    free(arena->floats);
+    arena->floats = floats;
+    arena->count = count;
+    return BS_OK;
+}
+
+bs_status bs_nn_arena_open(bs_nn_arena **out, bs_error *err)
+{
+    bs_nn_arena *arena = calloc(1, sizeof(*arena));
+    if (!arena)
+        return bs_fail(err, BS_ERR_NOMEM, "no memory for an arena");
+    *out = arena;
+    return BS_OK;
+}
+
+void bs_nn_arena_close(bs_nn_arena **arena)
+{
+    if (!*arena)
+        return;
+    free((*arena)->floats);
+    free(*arena);
+    *arena = NULL;
+}
+
+size_t bs_nn_arena_memory(const bs_nn_arena *arena)
+{
+    return sizeof(*arena) + arena->count * sizeof(float);
+}
+
+/* Points the steps into the arena, which may have moved since the last time. */
+static void bind_steps(bs_nn *nn)
+{
+    float *base = nn->arena->floats;
+    if (nn->bound == base)
+        return;
+    for (int i = 0; i < nn->plan.step_count; i++) {
+        bs_nn_step *s = &nn->plan.steps[i];
+        s->in = base + s->in_at;
+        s->out = base + s->out_at;
+        s->other = s->other_channels ? base + s->other_at : NULL;
+    }
+    nn->bound = base;
+}
+
+/* --- Open and close ------------------------------------------------------------------------------------ */
+
+static const bs_nn_kernels *choose_kernels(const char *isa)
+{
+    static const bs_nn_kernels *const all[] = {&bs_nn_portable};
+    for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++)
+        if ((!isa || !strcmp(isa, all[i]->name)))
+            return all[i];
+    return NULL;
+}
+
+static size_t scratch_need(const bs_nn *nn)
+{
+    size_t most = 0;
+    for (int i = 0; i < nn->plan.step_count; i++) {
+        size_t need = nn->kernels->scratch(&nn->plan.steps[i]);
+        most = need > most ? need : most;
+    }
+    return (most + 15) / 16 * 16;
+}
+
+bs_status bs_nn_open(bs_nn **out, const bs_nn_model *model, const bs_nn_options *options, bs_error *err)
+{
+    static const bs_nn_options defaults = {0};
+    bs_status status;
+    options = options ? options : &defaults;
+    const bs_nn_kernels *kernels = choose_kernels(options->isa);
+    if (!kernels)
+        return bs_fail(err, BS_ERR_USAGE, "this program or CPU has no '%s' instructions for models", options->isa);
+    bs_nn *nn = calloc(1, sizeof(*nn));
+    if (!nn)
+        return bs_fail(err, BS_ERR_NOMEM, "no memory to open a model");
+    nn->model = model;
+    nn->kernels = kernels;
+    nn->threads = options->threads > 1 ? options->threads : 1;
+    nn->arena = options->arena ? options->arena : &nn->own;
+    if ((status = bs_nn_plan_make(&nn->plan, model, options->outputs, err)) < 0)
+        goto fail;
+    nn->scratch = scratch_need(nn);
+    nn->scratch_at = nn->plan.arena;
+    if ((status = arena_grow(nn->arena, nn->scratch_at + nn->scratch * (size_t)nn->threads, err)) < 0)
+        goto fail;
+    bind_steps(nn);
+    *out = nn;
+    return BS_OK;
+fail:
+    bs_nn_close(&nn);
+    return status;
+}
+
+void bs_nn_close(bs_nn **nn)
+{
+    if (!*nn)
+        return;
+    bs_nn_plan_release(&(*nn)->plan);
+    free((*nn)->own.floats);
+    free(*nn);
+    *nn = NULL;
+}
+
+/* --- Run ----------------------------------------------------------------------------------------------- */
+
+static double seconds(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+static const char *kind_name(const bs_nn_step *s)
+{
+    static const char *const names[BS_NN_KINDS] = {[BS_NN_CONV] = "conv k×k",
+                                                   [BS_NN_DEPTHWISE] = "depthwise",
+                                                   [BS_NN_ADD] = "add",
+                                                   [BS_NN_PAD] = "pad",
+                                                   [BS_NN_MAX_POOL] = "max pool",
+                                                   [BS_NN_RESIZE] = "resize",
+                                                   [BS_NN_DEPTH_TO_SPACE] = "depth to space",
+                                                   [BS_NN_CONCAT] = "concat",
+                                                   [BS_NN_LOGISTIC] = "logistic"};
+    return s->kind == BS_NN_CONV && s->kernel_h == 1 && s->kernel_w == 1 ? "conv 1×1" : names[s->kind];
+}
+
+static void record(bs_nn *nn, const bs_nn_step *s, double took)
+{
+    const char *name = kind_name(s);
+    int i = 0;
+    while (i < nn->kinds && nn->profile[i].kind != name)
+        i++;
+    if (i == PROFILE_KINDS)
+        return;
+    nn->kinds = i < nn->kinds ? nn->kinds : i + 1;
+    nn->profile[i].kind = name;
+    nn->profile[i].seconds += took;
+    nn->profile[i].mmac += s->mmac;
+    nn->profile[i].count++;
+}
+
+static void run_step(bs_nn *nn, const bs_nn_step *s)
+{
+    nn->kernels->run(s, nn->arena->floats + nn->scratch_at, 0, 1);
+}
+
+bs_status bs_nn_run(bs_nn *nn, bs_error *err)
+{
+    bind_steps(nn);
+    for (int i = 0; i < nn->plan.step_count; i++) {
+        double start = nn->profiling ? seconds() : 0;
+        run_step(nn, &nn->plan.steps[i]);
+        if (nn->profiling)
+            record(nn, &nn->plan.steps[i], seconds() - start);
+    }
+    return BS_OK;
+}
+
+float *bs_nn_input(bs_nn *nn)
+{
+    return nn->arena->floats + nn->plan.input_at;
+}
+
+const float *bs_nn_output(const bs_nn *nn, int output)
+{
+    if (output < 0 || output >= nn->model->output_count || !(nn->plan.outputs >> output & 1))
+        return NULL;
+    return nn->arena->floats + nn->plan.output_at[output];
+}
+
+size_t bs_nn_memory(const bs_nn *nn)
+{
+    return sizeof(*nn) + nn->plan.memory + nn->own.count * sizeof(float);
+}
+
+double bs_nn_mmac(const bs_nn *nn)
+{
+    return nn->plan.mmac;
+}
+
+const char *bs_nn_isa(const bs_nn *nn)
+{
+    return nn->kernels->name;
+}
+
+void bs_nn_profile(bs_nn *nn, bool on)
+{
+    nn->profiling = on;
+    nn->kinds = 0;
+    memset(nn->profile, 0, sizeof(nn->profile));
+}
+
+int bs_nn_profile_read(const bs_nn *nn, bs_nn_profile_entry *entries, int capacity)
+{
+    int count = nn->kinds < capacity ? nn->kinds : capacity;
+    memcpy(entries, nn->profile, sizeof(*entries) * (size_t)count);
+    return count;
+}
