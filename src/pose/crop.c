@@ -1,0 +1,352 @@
+/* Crops (see crop.h): geometry, the way from a picture's description to planes, and the row loop. */
+#include <math.h>
+#include <string.h>
+
+#include "pose/crop.h"
+
+/* -- geometry ------------------------------------------------------------------------------------ */
+
+/* The corners of the region, in the order bottom left, top left, top right, bottom right: float32, by way of
+ * degrees, as cv::RotatedRect computes them (modules/core/src/types.cpp). */
+static void corners_of(const bs_crop_region *r, float corner[4][2])
+{
+    const float degrees = (float)((double)(r->rotation * 180.0f) / M_PI);
+    const double angle = (double)degrees * M_PI / 180.0;
+    const float b = (float)cos(angle) * 0.5f, a = (float)sin(angle) * 0.5f;
+    corner[0][0] = r->cx - a * r->height - b * r->width;
+    corner[0][1] = r->cy + b * r->height - a * r->width;
+    corner[1][0] = r->cx + a * r->height - b * r->width;
+    corner[1][1] = r->cy - b * r->height - a * r->width;
+    for (int i = 0; i < 2; i++) {
+        corner[2 + i][0] = 2 * r->cx - corner[i][0];
+        corner[2 + i][1] = 2 * r->cy - corner[i][1];
+    }
+}
+
+/* Gaussian elimination with partial pivoting on 8 equations, as OpenCV's LU: the solution replaces b. */
+static void solve(double a[8][8], double b[8])
+{
+    for (int i = 0; i < 8; i++) {
+        int pivot = i;
+        for (int j = i + 1; j < 8; j++)
+            if (fabs(a[j][i]) > fabs(a[pivot][i]))
+                pivot = j;
+        if (pivot != i) {
+            double row[8], value = b[i];
+            memcpy(row, a[i], sizeof(row));
+            memcpy(a[i], a[pivot], sizeof(row));
+            memcpy(a[pivot], row, sizeof(row));
+            b[i] = b[pivot];
+            b[pivot] = value;
+        }
+        const double d = -1 / a[i][i];
+        for (int j = i + 1; j < 8; j++) {
+            const double factor = a[j][i] * d;
+            for (int k = i + 1; k < 8; k++)
+                a[j][k] += factor * a[i][k];
+            b[j] += factor * b[i];
+        }
+    }
+    for (int i = 7; i >= 0; i--) {
+        double s = b[i];
+        for (int k = i + 1; k < 8; k++)
+            s -= a[i][k] * b[k];
+        b[i] = s / a[i][i];
+    }
+}
+
+/* By cofactors times 1 / determinant, as cv::invert does for 3 × 3. */
+static void invert(const double s[9], double t[9])
+{
+    const double d = 1. / (s[0] * (s[4] * s[8] - s[5] * s[7]) - s[1] * (s[3] * s[8] - s[5] * s[6]) +
+                           s[2] * (s[3] * s[7] - s[4] * s[6]));
+    t[0] = (s[4] * s[8] - s[5] * s[7]) * d;
+    t[1] = (s[2] * s[7] - s[1] * s[8]) * d;
+    t[2] = (s[1] * s[5] - s[2] * s[4]) * d;
+    t[3] = (s[5] * s[6] - s[3] * s[8]) * d;
+    t[4] = (s[0] * s[8] - s[2] * s[6]) * d;
+    t[5] = (s[2] * s[3] - s[0] * s[5]) * d;
+    t[6] = (s[3] * s[7] - s[4] * s[6]) * d;
+    t[7] = (s[1] * s[6] - s[0] * s[7]) * d;
+    t[8] = (s[0] * s[4] - s[1] * s[3]) * d;
+}
+
+/* The map from crop to picture: the inverse of the homography from the region's corners to the crop's.
+ * It is affine in truth; what matters is its rounding (blazepose.md 5.3). */
+static void map_of(const bs_crop_region *region, int size, double m[9])
+{
+    const double to[4][2] = {{0, size}, {0, 0}, {size, 0}, {size, size}};
+    float corner[4][2];
+    double a[8][8] = {0}, p[9];
+    corners_of(region, corner);
+    for (int i = 0; i < 4; i++) {
+        const double x = corner[i][0], y = corner[i][1];
+        const double first[8] = {x, y, 1, 0, 0, 0, -x * to[i][0], -y * to[i][0]};
+        const double second[8] = {0, 0, 0, x, y, 1, -x * to[i][1], -y * to[i][1]};
+        memcpy(a[i], first, sizeof(first));
+        memcpy(a[i + 4], second, sizeof(second));
+        p[i] = to[i][0];
+        p[i + 4] = to[i][1];
+    }
+    solve(a, p);
+    p[8] = 1;
+    invert(p, m);
+}
+
+/* -- the picture --------------------------------------------------------------------------------- */
+
+enum { MAX_SIDE = 65535 };
+
+static int component_count(const bs_image *image)
+{
+    return image->model == BS_COLOR_GRAY ? 1 : 3;
+}
+
+static bool is_subsampled(const bs_image *image, int c)
+{
+    return image->model == BS_COLOR_YUV && c > 0;
+}
+
+static int subsampled(int size, int shift)
+{
+    return (size + (1 << shift) - 1) >> shift;
+}
+
+bs_status bs_image_check(const bs_image *image, bs_error *err)
+{
+    if (image->width < 1 || image->height < 1 || image->width > MAX_SIDE || image->height > MAX_SIDE)
+        return bs_fail(err, BS_ERR_USAGE, "a picture of %d x %d pixels: both sides must be 1 to %d", image->width,
+                       image->height, MAX_SIDE);
+    if ((unsigned)image->orientation > BS_ORIENT_ROTATE_270 || (unsigned)image->model > BS_COLOR_GRAY ||
+        (unsigned)image->matrix > BS_MATRIX_BT2020 || image->chroma_shift_x > 2 || image->chroma_shift_y > 2)
+        return bs_fail(err, BS_ERR_USAGE,
+                       "the picture's description has an unknown orientation, colour model, matrix "
+                       "or chroma subsampling");
+    for (int c = 0; c < component_count(image); c++) {
+        const bs_component *k = &image->component[c];
+        const int width = is_subsampled(image, c) ? subsampled(image->width, image->chroma_shift_x) : image->width;
+        if (k->plane > 3 || !image->data[k->plane] || k->depth < 1 || k->depth + k->shift > 16)
+            return bs_fail(err, BS_ERR_USAGE, "component %d of the picture has no plane, or not 1 to 16 bits", c);
+        const int bytes = k->depth + k->shift > 8 ? 2 : 1;
+        const int64_t stride = image->stride[k->plane];
+        if (k->step < bytes || k->offset + (int64_t)(width - 1) * k->step + bytes > (stride < 0 ? -stride : stride))
+            return bs_fail(err, BS_ERR_USAGE,
+                           "a row of %d samples of component %d does not fit into the stride of its "
+                           "plane, %lld bytes",
+                           width, c, (long long)stride);
+    }
+    return BS_OK;
+}
+
+/* MediaPipe's own arithmetic applies: what is interpolated are 8-bit R, G, B. */
+static bool is_exact(const bs_image *image)
+{
+    for (int c = 0; c < component_count(image); c++)
+        if (image->component[c].depth != 8)
+            return false;
+    return image->model == BS_COLOR_RGB || (image->model == BS_COLOR_GRAY && image->full_range);
+}
+
+static bs_taps plane_of(const bs_image *image, int c)
+{
+    const bs_component *k = &image->component[c];
+    const int sx = is_subsampled(image, c) ? image->chroma_shift_x : 0;
+    const int sy = is_subsampled(image, c) ? image->chroma_shift_y : 0;
+    const int bytes = k->depth + k->shift > 8 ? 2 : 1;
+#if __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
+    const bool swap = bytes == 2 && !image->big_endian;
+#else
+    const bool swap = bytes == 2 && image->big_endian;
+#endif
+    return (bs_taps){
+        .base = image->data[k->plane] + k->offset,
+        .stride = image->stride[k->plane],
+        .width = subsampled(image->width, sx),
+        .height = subsampled(image->height, sy),
+        .step = k->step,
+        .bytes = bytes,
+        .shift = k->shift,
+        .mask = (1 << k->depth) - 1,
+        .swap = swap,
+        .frac_x = BS_COORD_BITS + sx,
+        .frac_y = BS_COORD_BITS + sy,
+    };
+}
+
+/* From weighted sums of component samples to R, G, B of 0–1: ITU-T H.273 equations 38 to 40 and 8.3. */
+static void conversion_of(const bs_image *image, const bs_taps plane[3], float m[9], float bias[3])
+{
+    static const double kr[] = {0.299, 0.2126, 0.2627}, kb[] = {0.114, 0.0722, 0.0593};
+    double scale[3], zero[3];
+    for (int c = 0; c < 3; c++) {
+        const int from = component_count(image) == 1 ? 0 : c;
+        const int depth = image->component[from].depth;
+        const bool chroma = is_subsampled(image, c);
+        const double unit = ldexp(1, depth - 8), most = ldexp(1, depth) - 1;
+        const bool full = image->full_range || image->model == BS_COLOR_RGB;
+        zero[c] = chroma ? 128 * unit : full ? 0 : 16 * unit;
+        scale[c] = 1 / (full ? most : (chroma ? 224 : 219) * unit);
+        zero[c] *= scale[c];
+        scale[c] = ldexp(scale[c], -(plane[c].frac_x + plane[c].frac_y));
+    }
+    const double r = kr[image->matrix], b = kb[image->matrix], g = 1 - r - b;
+    const double yuv[9] = {1, 0, 2 - 2 * r, 1, -(2 - 2 * b) * b / g, -(2 - 2 * r) * r / g, 1, 2 - 2 * b, 0};
+    const double same[9] = {1, 0, 0, 0, 1, 0, 0, 0, 1};
+    const double *from = image->model == BS_COLOR_YUV ? yuv : same;
+    for (int i = 0; i < 3; i++) {
+        double offset = 0;
+        for (int c = 0; c < 3; c++) {
+            m[3 * i + c] = (float)(from[3 * i + c] * scale[c]);
+            offset -= from[3 * i + c] * zero[c];
+        }
+        bias[i] = (float)offset;
+    }
+}
+
+/* -- rows ---------------------------------------------------------------------------------------- */
+
+/* One crop under way. */
+typedef struct crop {
+    const bs_image *image;
+    const bs_crop_kernels *kernels;
+    bs_crop_kind kind;
+    int size;
+    bool exact;
+    int planes; /* 1 where R, G and B are the same */
+    bs_taps plane[3];
+    float matrix[9], bias[3]; /* to RGB, where it is not exact */
+    float value[256];         /* the tensor's value of each 8-bit sample */
+} crop;
+
+/* 5.4: [0, 1] by one multiplication, [-1, 1] by a fused multiply-add. */
+static void fill_values(crop *c)
+{
+    for (int i = 0; i < 256; i++)
+        c->value[i] = c->kind == BS_CROP_LANDMARK ? (float)i * (1.0f / 255.0f) : fmaf((float)i, 2.0f / 255.0f, -1.0f);
+}
+
+static inline int32_t clamp(int32_t v, int32_t low, int32_t high)
+{
+    return v < low ? low : v > high ? high : v;
+}
+
+/* From 1/32 pixel of the displayed picture to 1/32 pixel of the stored one, still unclamped. */
+static void to_stored(const bs_image *image, int32_t *x, int32_t *y, int count)
+{
+    const bs_orientation o = image->orientation;
+    const int32_t right = (image->width - 1) << BS_COORD_BITS, bottom = (image->height - 1) << BS_COORD_BITS;
+    const bool flip_x = o == BS_ORIENT_MIRROR || o == BS_ORIENT_ROTATE_180 || o == BS_ORIENT_TRANSVERSE ||
+                        o == BS_ORIENT_ROTATE_270;
+    const bool flip_y = o == BS_ORIENT_FLIP || o == BS_ORIENT_ROTATE_180 || o == BS_ORIENT_ROTATE_90 ||
+                        o == BS_ORIENT_TRANSVERSE;
+    if (o == BS_ORIENT_NORMAL)
+        return;
+    for (int i = 0; i < count; i++) {
+        const int32_t sx = bs_orientation_swaps(o) ? y[i] : x[i], sy = bs_orientation_swaps(o) ? x[i] : y[i];
+        x[i] = flip_x ? right - sx : sx;
+        y[i] = flip_y ? bottom - sy : sy;
+    }
+}
+
+/* Interpolates one plane at coordinates of the stored picture. Continuing the edge outside is the same as
+ * clamping the coordinate. Chroma samples lie in the middle of the pixels that share them: libswscale's
+ * conversion, which made the reference data, places them so. */
+static void sample_plane(const crop *c, const bs_taps *t, const int32_t *x, const int32_t *y, int32_t *out)
+{
+    int32_t px[BS_CROP_MAX], py[BS_CROP_MAX];
+    const int32_t half = 1 << (BS_COORD_BITS - 1);
+    const int32_t shift_x = half - (half << (t->frac_x - BS_COORD_BITS));
+    const int32_t shift_y = half - (half << (t->frac_y - BS_COORD_BITS));
+    const int32_t right = (t->width - 1) << t->frac_x, bottom = (t->height - 1) << t->frac_y;
+    for (int i = 0; i < c->size; i++) {
+        px[i] = clamp(x[i] + shift_x, 0, right);
+        py[i] = clamp(y[i] + shift_y, 0, bottom);
+    }
+    c->kernels->taps(t, px, py, c->size, out);
+}
+
+/* The weight, of 32, of the two taps along one axis that lie inside a picture of `size` pixels. */
+static int32_t inside(int32_t v, int size)
+{
+    const int32_t at = v >> BS_COORD_BITS, after = v & 31;
+    return (at >= 0 && at < size ? 32 - after : 0) + (at + 1 >= 0 && at + 1 < size ? after : 0);
+}
+
+/* Whether all of a row of coordinates lies inside the stored picture, where no border is ever seen. */
+static bool row_is_inside(const crop *c, const int32_t *x, const int32_t *y)
+{
+    const int32_t right = (c->image->width - 1) << BS_COORD_BITS, bottom = (c->image->height - 1) << BS_COORD_BITS;
+    bool in = true;
+    for (int i = 0; i < c->size; i++)
+        in &= x[i] >= 0 && x[i] <= right && y[i] >= 0 && y[i] <= bottom;
+    return in;
+}
+
+static void exact_row(const crop *c, const int32_t *x, const int32_t *y, bool black_border, float *out)
+{
+    int32_t sum[3][BS_CROP_MAX];
+    for (int p = 0; p < c->planes; p++) {
+        sample_plane(c, &c->plane[p], x, y, sum[p]);
+        /* Taps along an axis are either all inside, or the ones inside all show the same clamped sample:
+         * what the taps outside added has the weight that is missing. */
+        for (int i = 0; black_border && i < c->size; i++)
+            sum[p][i] = (int32_t)((int64_t)sum[p][i] * inside(x[i], c->image->width) * inside(y[i], c->image->height) >>
+                                  2 * BS_COORD_BITS);
+    }
+    for (int i = 0; i < c->size; i++)
+        for (int k = 0; k < 3; k++)
+            out[3 * i + k] = c->value[(sum[c->planes == 1 ? 0 : k][i] + 512) >> 10];
+}
+
+static void converted_row(const crop *c, const int32_t *x, const int32_t *y, bool black_border, float *out)
+{
+    int32_t sum[3][BS_CROP_MAX];
+    for (int p = 0; p < c->planes; p++)
+        sample_plane(c, &c->plane[p], x, y, sum[p]);
+    const int32_t *const plane[3] = {sum[0], sum[c->planes == 1 ? 0 : 1], sum[c->planes == 1 ? 0 : 2]};
+    c->kernels->convert(c->matrix, c->bias, plane, c->size, out);
+    for (int i = 0; black_border && i < c->size; i++)
+        for (int k = 0; k < 3; k++)
+            out[3 * i + k] *= (float)(inside(x[i], c->image->width) * inside(y[i], c->image->height)) *
+                              (1.0f / 1024.0f);
+    for (int i = 0; c->kind == BS_CROP_DETECTOR && i < 3 * c->size; i++)
+        out[i] = 2.0f * out[i] - 1.0f;
+}
+
+extern const bs_crop_kernels bs_crop_kernels_portable;
+#ifdef __x86_64__
+extern const bs_crop_kernels bs_crop_kernels_avx2;
+#endif
+
+const bs_crop_kernels *bs_crop_kernels_for(const char *isa)
+{
+#ifdef __x86_64__
+    if ((!isa || strcmp(isa, "portable") != 0) && __builtin_cpu_supports("avx2"))
+        return &bs_crop_kernels_avx2;
+#endif
+    return &bs_crop_kernels_portable;
+}
+
+void bs_crop(const bs_image *image, const bs_crop_region *region, bs_crop_kind kind, const bs_crop_kernels *kernels,
+             float *out)
+{
+    crop c = {.image = image,
+              .kernels = kernels,
+              .kind = kind,
+              .size = kind == BS_CROP_DETECTOR ? 224 : BS_LANDMARK_SIZE,
+              .exact = is_exact(image),
+              .planes = component_count(image)};
+    double m[9];
+    for (int p = 0; p < 3; p++)
+        c.plane[p] = plane_of(image, p < c.planes ? p : 0);
+    fill_values(&c);
+    conversion_of(image, c.plane, c.matrix, c.bias);
+    map_of(region, c.size, m);
+    for (int row = 0; row < c.size; row++, out += 3 * c.size) {
+        int32_t x[BS_CROP_MAX], y[BS_CROP_MAX];
+        kernels->coordinates(m, row, c.size, x, y);
+        to_stored(image, x, y, c.size);
+        const bool black_border = kind == BS_CROP_DETECTOR && !row_is_inside(&c, x, y);
+        (c.exact ? exact_row : converted_row)(&c, x, y, black_border, out);
+    }
+}

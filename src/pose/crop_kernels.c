@@ -1,0 +1,188 @@
+/* The inner loops of a crop (see crop_kernels.h). This file is compiled once as portable C and, on x86-64, once more
+ * for AVX2 (BS_CROP_KERNELS names the set that comes out); the AVX2 set gathers eight taps at a time. */
+#include <string.h>
+
+#include "pose/crop_kernels.h"
+
+#ifdef __AVX2__
+#include <immintrin.h>
+#endif
+
+/* Adding and subtracting 1.5 * 2^52 rounds to the nearest integer, half to even. */
+static inline double round_half_even(double v)
+{
+    return (v + 0x1.8p52) - 0x1.8p52;
+}
+
+/* A coordinate as an integer; far outside any picture (or not a number) it need not be exact, but must be an int32. */
+static inline int32_t to_coordinate(double v)
+{
+    const double limit = 1 << 28;
+    v = v > -limit ? v : -limit;
+    v = v < limit ? v : limit;
+    return (int32_t)round_half_even(v);
+}
+
+static void coordinates(const double m[9], int row, int count, int32_t *x, int32_t *y)
+{
+    const double j = row;
+    for (int block = 0; block < count; block += 64) {
+        const double xb = block;
+        const double x0 = m[0] * xb + m[1] * j + m[2];
+        const double y0 = m[3] * xb + m[4] * j + m[5];
+        const double w0 = m[6] * xb + m[7] * j + m[8];
+        const int n = count - block < 64 ? count - block : 64;
+        for (int i = 0; i < n; i++) {
+            const double x1 = i;
+            const double w = (1 << BS_COORD_BITS) / (w0 + m[6] * x1);
+            x[block + i] = to_coordinate((x0 + m[0] * x1) * w);
+            y[block + i] = to_coordinate((y0 + m[3] * x1) * w);
+        }
+    }
+}
+
+static inline int32_t sample(const bs_taps *t, const uint8_t *p)
+{
+    uint16_t word = *p;
+    if (t->bytes == 2) {
+        memcpy(&word, p, 2);
+        if (t->swap)
+            word = (uint16_t)(word << 8 | word >> 8);
+    }
+    return word >> t->shift & t->mask;
+}
+
+static inline int32_t tap(const bs_taps *t, int32_t x, int32_t y)
+{
+    const int32_t one_x = 1 << t->frac_x, one_y = 1 << t->frac_y;
+    const int32_t x0 = x >> t->frac_x, y0 = y >> t->frac_y, ax = x & (one_x - 1), ay = y & (one_y - 1);
+    const uint8_t *p = t->base + y0 * t->stride + (ptrdiff_t)x0 * t->step;
+    const ptrdiff_t right = ax ? t->step : 0, below = ay ? t->stride : 0; /* no weight, no look: it may lie outside */
+    return (sample(t, p) * (one_x - ax) + sample(t, p + right) * ax) * (one_y - ay) +
+           (sample(t, p + below) * (one_x - ax) + sample(t, p + below + right) * ax) * ay;
+}
+
+static void taps_in_c(const bs_taps *t, const int32_t *x, const int32_t *y, int count, int32_t *out)
+{
+    for (int i = 0; i < count; i++)
+        out[i] = tap(t, x[i], y[i]);
+}
+
+#ifdef __AVX2__
+/* Four bytes of each of eight rows from byte `offset`, without reading past the row's end: the load is moved back
+ * where it would, and the word shifted. What lies past the end has no weight. */
+static inline __m256i gather(const uint8_t *base, __m256i row, __m256i offset, __m256i last)
+{
+    const __m256i from = _mm256_min_epi32(offset, last);
+    const __m256i word = _mm256_i32gather_epi32((const int *)base, _mm256_add_epi32(row, from), 1);
+    return _mm256_srlv_epi32(word, _mm256_slli_epi32(_mm256_sub_epi32(offset, from), 3));
+}
+
+typedef struct gather_plan {
+    __m256i last; /* the last byte offset from which four bytes can be read */
+    __m256i pick; /* one gather: moves the two taps into the word's halves */
+    bool two;     /* the taps lie too far apart for one gather */
+    __m256i swap;
+} gather_plan;
+
+/* The two horizontal neighbours as 16-bit halves of a word. */
+static inline __m256i pair(const bs_taps *t, const gather_plan *g, __m256i row, __m256i offset)
+{
+    __m256i p = _mm256_shuffle_epi8(gather(t->base, row, offset, g->last), g->pick);
+    if (g->two) {
+        const __m256i next = _mm256_add_epi32(offset, _mm256_set1_epi32(t->step));
+        /* a neighbour beyond the row's end is read from a place inside; its weight is 0 */
+        const __m256i end = _mm256_add_epi32(g->last, _mm256_set1_epi32(4 - t->bytes));
+        const __m256i q = _mm256_shuffle_epi8(gather(t->base, row, _mm256_min_epi32(next, end), g->last), g->pick);
+        p = _mm256_or_si256(p, _mm256_slli_epi32(q, 16));
+    }
+    if (t->swap)
+        p = _mm256_shuffle_epi8(p, g->swap);
+    p = _mm256_srl_epi16(p, _mm_cvtsi32_si128(t->shift));
+    return _mm256_and_si256(p, _mm256_set1_epi16((short)t->mask));
+}
+
+static gather_plan plan_gathers(const bs_taps *t)
+{
+    gather_plan g = {.last = _mm256_set1_epi32((t->width - 1) * t->step + t->bytes - 4), .two = t->step + t->bytes > 4};
+    const char z = -128;
+    char bytes[16];
+    for (int i = 0; i < 4; i++) {
+        const char at = (char)(4 * i), second = g.two ? z : (char)(at + t->step);
+        bytes[4 * i] = at;
+        bytes[4 * i + 1] = t->bytes == 2 ? (char)(at + 1) : z;
+        bytes[4 * i + 2] = second;
+        bytes[4 * i + 3] = t->bytes == 2 && !g.two ? (char)(second + 1) : z;
+    }
+    g.pick = _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)bytes));
+    g.swap = _mm256_broadcastsi128_si256(_mm_setr_epi8(1, 0, 3, 2, 5, 4, 7, 6, 9, 8, 11, 10, 13, 12, 15, 14));
+    return g;
+}
+
+/* Eight samples. Narrow: every product's operands fit 16 bits, so that one instruction does two taps. */
+static inline __m256i taps_of_eight(const bs_taps *t, const gather_plan *g, const int32_t *x, const int32_t *y,
+                                    bool narrow)
+{
+    const __m256i vx = _mm256_loadu_si256((const __m256i *)x), vy = _mm256_loadu_si256((const __m256i *)y);
+    const __m256i one_x = _mm256_set1_epi32(1 << t->frac_x), one_y = _mm256_set1_epi32(1 << t->frac_y);
+    const __m256i one = _mm256_set1_epi32(1), zero = _mm256_setzero_si256();
+    const __m256i ax = _mm256_and_si256(vx, _mm256_sub_epi32(one_x, one));
+    const __m256i ay = _mm256_and_si256(vy, _mm256_sub_epi32(one_y, one));
+    const __m256i offset = _mm256_mullo_epi32(_mm256_sra_epi32(vx, _mm_cvtsi32_si128(t->frac_x)),
+                                              _mm256_set1_epi32(t->step));
+    const __m256i stride = _mm256_set1_epi32((int)t->stride);
+    const __m256i row = _mm256_mullo_epi32(_mm256_sra_epi32(vy, _mm_cvtsi32_si128(t->frac_y)), stride);
+    const __m256i below = _mm256_add_epi32(row, _mm256_andnot_si256(_mm256_cmpeq_epi32(ay, zero), stride));
+    const __m256i top = pair(t, g, row, offset), bottom = pair(t, g, below, offset);
+    const __m256i bx = _mm256_sub_epi32(one_x, ax), by = _mm256_sub_epi32(one_y, ay);
+    if (narrow) {
+        const __m256i wx = _mm256_or_si256(bx, _mm256_slli_epi32(ax, 16));
+        const __m256i wy = _mm256_or_si256(by, _mm256_slli_epi32(ay, 16));
+        const __m256i a = _mm256_madd_epi16(top, wx), b = _mm256_madd_epi16(bottom, wx);
+        return _mm256_madd_epi16(_mm256_or_si256(a, _mm256_slli_epi32(b, 16)), wy);
+    }
+    const __m256i low = _mm256_set1_epi32(0xffff);
+    const __m256i a = _mm256_add_epi32(_mm256_mullo_epi32(_mm256_and_si256(top, low), bx),
+                                       _mm256_mullo_epi32(_mm256_srli_epi32(top, 16), ax));
+    const __m256i b = _mm256_add_epi32(_mm256_mullo_epi32(_mm256_and_si256(bottom, low), bx),
+                                       _mm256_mullo_epi32(_mm256_srli_epi32(bottom, 16), ax));
+    return _mm256_add_epi32(_mm256_mullo_epi32(a, by), _mm256_mullo_epi32(b, ay));
+}
+
+static void taps(const bs_taps *t, const int32_t *x, const int32_t *y, int count, int32_t *out)
+{
+    const int64_t bytes_in_row = (int64_t)(t->width - 1) * t->step + t->bytes;
+    const int64_t stride = t->stride < 0 ? -t->stride : t->stride;
+    int i = 0;
+    if (bytes_in_row >= 4 && stride * t->height + bytes_in_row < INT32_MAX) {
+        const gather_plan g = plan_gathers(t);
+        const bool narrow = t->bytes == 1 && t->frac_x <= 7;
+        for (; i + 8 <= count; i += 8) {
+            const __m256i v = narrow ? taps_of_eight(t, &g, x + i, y + i, true)
+                                     : taps_of_eight(t, &g, x + i, y + i, false);
+            _mm256_storeu_si256((__m256i *)(out + i), v);
+        }
+    }
+    taps_in_c(t, x + i, y + i, count - i, out + i);
+}
+#else
+static void taps(const bs_taps *t, const int32_t *x, const int32_t *y, int count, int32_t *out)
+{
+    taps_in_c(t, x, y, count, out);
+}
+#endif
+
+static void convert(const float m[9], const float bias[3], const int32_t *const plane[3], int count, float *out)
+{
+    for (int i = 0; i < count; i++) {
+        const float a = (float)plane[0][i], b = (float)plane[1][i], c = (float)plane[2][i];
+        for (int k = 0; k < 3; k++) {
+            float v = m[3 * k] * a + m[3 * k + 1] * b + m[3 * k + 2] * c + bias[k];
+            v = v < 0.0f ? 0.0f : v;
+            out[3 * i + k] = v > 1.0f ? 1.0f : v;
+        }
+    }
+}
+
+extern const bs_crop_kernels BS_CROP_KERNELS;
+const bs_crop_kernels BS_CROP_KERNELS = {.coordinates = coordinates, .taps = taps, .convert = convert};

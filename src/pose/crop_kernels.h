@@ -1,0 +1,37 @@
+/* The inner loops of a crop, one set for each instruction set; all sets give the same numbers. */
+#ifndef BS_POSE_CROP_KERNELS_H
+#define BS_POSE_CROP_KERNELS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum { BS_CROP_MAX = 256, BS_COORD_BITS = 5 }; /* widest row; coordinates are 1/32 pixel */
+
+/* One component of a picture as a plane to interpolate in. Coordinates are fixed point with `frac_x`, `frac_y`
+ * fractional bits (5, more for subsampled chroma), already clamped into [0, (size - 1) << frac]. */
+typedef struct bs_taps {
+    const uint8_t *base; /* sample (0, 0) */
+    ptrdiff_t stride;
+    int width, height; /* of the plane, in samples */
+    int step, bytes;   /* bytes from sample to sample, and of one sample (1 or 2) */
+    int shift, mask;   /* value = word >> shift & mask */
+    bool swap;         /* the two bytes are in the other order */
+    int frac_x, frac_y;
+} bs_taps;
+
+typedef struct bs_crop_kernels {
+    /* x[i], y[i]: where output sample i of row `row` lies in the displayed picture, in 1/32 pixel, half to even.
+     * `m` is the 3 × 3 map from output to picture. OpenCV's order: blocks of 64 columns. */
+    void (*coordinates)(const double m[9], int row, int count, int32_t *x, int32_t *y);
+    /* out[i]: the sum of the four taps at (x[i], y[i]) weighted by integers that add up to
+     * 1 << (frac_x + frac_y). */
+    void (*taps)(const bs_taps *t, const int32_t *x, const int32_t *y, int count, int32_t *out);
+    /* out[3 i + c] = clamp(bias[c] + sum over k of m[3 c + k] * plane[k][i], 0, 1) */
+    void (*convert)(const float m[9], const float bias[3], const int32_t *const plane[3], int count, float *out);
+} bs_crop_kernels;
+
+/* The best set of this CPU for an instruction set by name as in bs_pose_options (NULL: any). */
+const bs_crop_kernels *bs_crop_kernels_for(const char *isa);
+
+#endif

@@ -1,0 +1,61 @@
+/* The inside of a bs_pose: two networks, what is remembered from picture to picture, and the two steps that
+ * everything is made of: looking for people (detect) and looking at one region (look). */
+#ifndef BS_POSE_ENGINE_H
+#define BS_POSE_ENGINE_H
+
+#include "pose/crop.h"
+#include "pose/detector.h"
+#include "pose/landmarks.h"
+#include "pose/models.h"
+#include "pose/smooth.h"
+
+/* Somebody who was seen in the last picture. */
+typedef struct bs_track {
+    int id;
+    bs_roi roi; /* where to look in the next picture */
+} bs_track;
+
+struct bs_pose {
+    bs_pose_options options;
+    char isa[16]; /* what options.isa points to */
+    const bs_crop_kernels *kernels;
+    bs_nn *detector, *landmark;
+    bs_detection *detections; /* room for BS_ANCHORS */
+
+    int tracks;
+    bs_track track[BS_MAX_PEOPLE];
+    int next_id;
+    bs_smoother smoother; /* of the one person, where num_people is 1 */
+
+    float *mask;         /* of the last picture, or NULL */
+    float *mask_scratch; /* 256 × 256, where segmentation is on */
+};
+
+/* One picture under way: what every step of it needs. */
+typedef struct bs_view {
+    const bs_image *image;
+    int width, height; /* as displayed */
+    int64_t time_us;
+} bs_view;
+
+/* Runs the detector over the whole picture. pose->detections then holds *count people, best first, their points as
+ * fractions of the picture. */
+bs_status bs_detect(bs_pose *pose, const bs_view *view, float iou_threshold, int max, int *count, bs_error *err);
+
+/* The region of a detected person. Section 9. */
+bs_roi bs_roi_of_detection(const bs_detection *d, const bs_view *view);
+/* The region for the next picture. Section 13. */
+bs_roi bs_roi_of_body(const bs_body *body, const bs_view *view);
+
+/* Runs the landmark model on a region. *found: whether a person is in it; only then is body more than its presence. */
+bs_status bs_look(bs_pose *pose, const bs_view *view, const bs_roi *roi, const bs_landmark_rules *rules, bs_body *body,
+                  bool *found, bs_error *err);
+
+/* One picture by the rules of mp.solutions.pose (tracker_one.c) and of MediaPipe Tasks (tracker_many.c). */
+bs_status bs_process_one(bs_pose *pose, const bs_view *view, bs_pose_result *out, bs_error *err);
+bs_status bs_process_many(bs_pose *pose, const bs_view *view, bs_pose_result *out, bs_error *err);
+
+/* Fills what a person's result has in common. */
+void bs_person_fill(bs_person *p, const bs_body *body, const bs_roi *roi, const bs_roi *next_roi);
+
+#endif

@@ -1,0 +1,224 @@
+/* pose: one person's way from pixels to landmarks (see bodyscript/pose.h).
+ *
+ *   crop.c, crop_kernels.c   a rotated square of any picture as a network's input
+ *   detector.c               from the detector's outputs to people
+ *   roi.c                    from two points of a person to the region that is looked at
+ *   landmarks.c              from the landmark model's outputs to 33 landmarks, and the next region's two points
+ *   smooth.c                 the filters over time
+ *   mask.c                   the segmentation mask
+ *   tracker_one.c            the loop of mp.solutions.pose: one person
+ *   tracker_many.c           the loop of MediaPipe Tasks: several people, with stable ids
+ *   models.c, names.c        the mapped files; names
+ * and here: opening, closing, and the two steps that the loops are made of. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "pose/engine.h"
+#include "pose/mask.h"
+
+bs_pose_options bs_pose_defaults(void)
+{
+    return (bs_pose_options){
+        .static_image_mode = false,
+        .model_complexity = BS_MODEL_FULL,
+        .smooth_landmarks = true,
+        .enable_segmentation = false,
+        .smooth_segmentation = true,
+        .min_detection_confidence = 0.5f,
+        .min_tracking_confidence = 0.5f,
+        .num_people = 1,
+        .mode = BS_MODE_FAST,
+        .threads = 1,
+        .isa = NULL,
+    };
+}
+
+static bs_status check_options(const bs_pose_options *o, bs_error *err)
+{
+    if (o->model_complexity < 0 || o->model_complexity >= BS_MODEL_KINDS)
+        return bs_fail(err, BS_ERR_USAGE, "model_complexity is %d: it must be 0 (lite), 1 (full) or 2 (heavy)",
+                       o->model_complexity);
+    if (!(o->min_detection_confidence >= 0 && o->min_detection_confidence <= 1) ||
+        !(o->min_tracking_confidence >= 0 && o->min_tracking_confidence <= 1))
+        return bs_fail(err, BS_ERR_USAGE, "min_detection_confidence and min_tracking_confidence must be 0 to 1");
+    if (o->num_people < 1 || o->num_people > BS_MAX_PEOPLE)
+        return bs_fail(err, BS_ERR_USAGE, "num_people is %d: it must be 1 to %d", o->num_people, BS_MAX_PEOPLE);
+    if ((unsigned)o->mode > BS_MODE_QUALITY)
+        return bs_fail(err, BS_ERR_USAGE, "mode is %d: it must be one of bs_mode", (int)o->mode);
+    if (o->enable_segmentation && o->num_people > 1)
+        return bs_fail(err, BS_ERR_USAGE, "a segmentation mask is of one person: num_people must be 1");
+    return BS_OK;
+}
+
+bs_status bs_pose_open(bs_pose **out, const bs_models *models, const bs_pose_options *options, bs_error *err)
+{
+    bs_status rc = check_options(options, err);
+    if (rc < 0)
+        return rc;
+    const bs_nn_model *landmark = bs_models_landmark(models, (bs_model_kind)options->model_complexity);
+    if (!landmark)
+        return bs_fail(err, BS_ERR_USAGE, "the model '%s' was not asked for when the models were opened",
+                       bs_model_name((bs_model_kind)options->model_complexity));
+
+    bs_pose *p = calloc(1, sizeof(*p));
+    if (!p)
+        return bs_fail(err, BS_ERR_NOMEM, "no memory for the pose engine");
+    p->options = *options;
+    if (options->isa) {
+        strncpy(p->isa, options->isa, sizeof(p->isa) - 1);
+        p->options.isa = p->isa;
+    }
+    p->kernels = bs_crop_kernels_for(p->options.isa);
+
+    const bs_nn_options detector_options = {.threads = options->threads, .isa = p->options.isa};
+    const bs_nn_options landmark_options = {
+        .outputs = 1u << BS_OUT_LANDMARKS | 1u << BS_OUT_PRESENCE | 1u << BS_OUT_HEATMAP | 1u << BS_OUT_WORLD |
+                   (options->enable_segmentation ? 1u << BS_OUT_MASK : 0),
+        .threads = options->threads,
+        .isa = p->options.isa,
+    };
+    rc = bs_nn_open(&p->detector, bs_models_detector(models), &detector_options, err);
+    if (rc >= 0)
+        rc = bs_nn_open(&p->landmark, landmark, &landmark_options, err);
+    if (rc < 0)
+        goto out;
+    p->detections = malloc(BS_ANCHORS * sizeof(*p->detections));
+    if (options->enable_segmentation)
+        p->mask_scratch = malloc(BS_LANDMARK_SIZE * BS_LANDMARK_SIZE * sizeof(*p->mask_scratch));
+    if (!p->detections || (options->enable_segmentation && !p->mask_scratch)) {
+        rc = bs_fail(err, BS_ERR_NOMEM, "no memory for the pose engine");
+        goto out;
+    }
+    bs_pose_reset(p);
+    *out = p;
+    p = NULL;
+out:
+    bs_pose_close(&p);
+    return rc;
+}
+
+void bs_pose_close(bs_pose **pose)
+{
+    if (!pose || !*pose)
+        return;
+    bs_pose *p = *pose;
+    bs_nn_close(&p->detector);
+    bs_nn_close(&p->landmark);
+    free(p->detections);
+    free(p->mask);
+    free(p->mask_scratch);
+    free(p);
+    *pose = NULL;
+}
+
+void bs_pose_reset(bs_pose *pose)
+{
+    pose->tracks = 0;
+    pose->next_id = 0;
+    bs_smoother_init(&pose->smoother, pose->options.smooth_landmarks && !pose->options.static_image_mode);
+    free(pose->mask);
+    pose->mask = NULL;
+}
+
+size_t bs_pose_memory(const bs_pose *pose)
+{
+    size_t bytes = sizeof(*pose) + bs_nn_memory(pose->detector) + bs_nn_memory(pose->landmark);
+    bytes += BS_ANCHORS * sizeof(*pose->detections);
+    if (pose->mask_scratch)
+        bytes += BS_LANDMARK_SIZE * BS_LANDMARK_SIZE * sizeof(*pose->mask_scratch);
+    return bytes;
+}
+
+const char *bs_pose_isa(const bs_pose *pose)
+{
+    return bs_nn_isa(pose->landmark);
+}
+
+const float *bs_pose_segmentation_mask(const bs_pose *pose)
+{
+    return pose->mask;
+}
+
+bs_status bs_pose_process(bs_pose *pose, const bs_image *image, int64_t time_us, bs_pose_result *out, bs_error *err)
+{
+    bs_status rc = bs_image_check(image, err);
+    if (rc < 0)
+        return rc;
+    const bs_view view = {image, bs_image_displayed_width(image), bs_image_displayed_height(image), time_us};
+    free(pose->mask);
+    pose->mask = NULL;
+    return (pose->options.num_people > 1 ? bs_process_many : bs_process_one)(pose, &view, out, err);
+}
+
+/* -- the two steps ------------------------------------------------------------------------------- */
+
+bs_status bs_detect(bs_pose *pose, const bs_view *view, float iou_threshold, int max, int *count, bs_error *err)
+{
+    const bs_crop_region region = bs_region_of_picture(view->width, view->height);
+    bs_crop(view->image, &region, BS_CROP_DETECTOR, pose->kernels, bs_nn_input(pose->detector));
+    const bs_status rc = bs_nn_run(pose->detector, err);
+    if (rc < 0)
+        return rc;
+    int n = bs_detections_decode(bs_nn_output(pose->detector, 0), bs_nn_output(pose->detector, 1),
+                                 pose->options.min_detection_confidence, pose->detections);
+    n = bs_detections_suppress(pose->detections, n, iou_threshold, max);
+    bs_detections_unletterbox(pose->detections, n, region.pad_left, region.pad_top);
+    *count = n;
+    return BS_OK;
+}
+
+bs_roi bs_roi_of_detection(const bs_detection *d, const bs_view *view)
+{
+    const bs_roi raw = bs_roi_from_points(d->keypoint[0], d->keypoint[1], view->width, view->height);
+    return bs_roi_expand(raw, view->width, view->height);
+}
+
+bs_roi bs_roi_of_body(const bs_body *body, const bs_view *view)
+{
+    const bs_landmark *hips = &body->landmark[BS_AUX_HIPS], *scale = &body->landmark[BS_AUX_SCALE];
+    const bs_roi raw = bs_roi_from_points((bs_point){hips->x, hips->y}, (bs_point){scale->x, scale->y}, view->width,
+                                          view->height);
+    return bs_roi_expand(raw, view->width, view->height);
+}
+
+/* The mask of the region just looked at, into pose->mask. */
+static bs_status make_mask(bs_pose *pose, const bs_view *view, const bs_crop_region *region, bs_error *err)
+{
+    free(pose->mask);
+    pose->mask = malloc((size_t)view->width * (size_t)view->height * sizeof(*pose->mask));
+    if (!pose->mask)
+        return bs_fail(err, BS_ERR_NOMEM, "no memory for a segmentation mask of %d x %d", view->width, view->height);
+    bs_mask_warp(bs_nn_output(pose->landmark, BS_OUT_MASK), region, view->width, view->height, pose->mask_scratch,
+                 pose->mask);
+    return BS_OK;
+}
+
+bs_status bs_look(bs_pose *pose, const bs_view *view, const bs_roi *roi, const bs_landmark_rules *rules, bs_body *body,
+                  bool *found, bs_error *err)
+{
+    *found = false;
+    body->presence = 0;
+    if (!bs_roi_usable(roi))
+        return BS_OK;
+    const bs_crop_region region = bs_region_of_roi(roi, view->width, view->height, rules->keep_aspect);
+    bs_crop(view->image, &region, BS_CROP_LANDMARK, pose->kernels, bs_nn_input(pose->landmark));
+    const bs_status rc = bs_nn_run(pose->landmark, err);
+    if (rc < 0)
+        return rc;
+    body->presence = *bs_nn_output(pose->landmark, BS_OUT_PRESENCE);
+    *found = body->presence > pose->options.min_tracking_confidence;
+    if (!*found)
+        return BS_OK;
+    bs_body_decode(body, bs_nn_output(pose->landmark, BS_OUT_LANDMARKS), bs_nn_output(pose->landmark, BS_OUT_HEATMAP),
+                   bs_nn_output(pose->landmark, BS_OUT_WORLD), roi, &region, rules);
+    return pose->options.enable_segmentation ? make_mask(pose, view, &region, err) : BS_OK;
+}
+
+void bs_person_fill(bs_person *p, const bs_body *body, const bs_roi *roi, const bs_roi *next_roi)
+{
+    p->presence = body->presence;
+    p->roi = *roi;
+    p->next_roi = *next_roi;
+    memcpy(p->landmark, body->landmark, sizeof(p->landmark));
+    memcpy(p->world, body->world, sizeof(p->world));
+}

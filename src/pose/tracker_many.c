@@ -1,0 +1,103 @@
+/* Several people, by the rules of MediaPipe Tasks' PoseLandmarker (blazepose.md section 17; pose_landmarker_graph.cc):
+ * the detector runs on every picture on which fewer than num_people are tracked, a detection replaces the tracked
+ * region that it overlaps, and nothing is smoothed.
+ *
+ * Tasks' list order is no identity. Here a region that replaces another takes over its id, so that an id stays
+ * with its person for as long as the person is tracked; an id is never given twice. */
+#include <string.h>
+
+#include "pose/engine.h"
+
+/* Tasks' defaults: of its detector's suppression, and of the association (its min_tracking_confidence). */
+static const float nms_iou = 0.5f, association_iou = 0.5f;
+
+typedef struct candidate {
+    int id;      /* -1: not seen before */
+    float score; /* of the detector; 0 where tracked */
+    bs_roi roi;
+} candidate;
+
+/* The id of a region that takes another one's place: a detection has that of the track that it overlaps most;
+ * where two tracks have come to lie on one person, the older one stays. */
+static int inherited_id(const candidate *c, const candidate *replaced, bool overlaps_most)
+{
+    if (replaced->id < 0)
+        return c->id;
+    if (c->score > 0)
+        return overlaps_most ? replaced->id : c->id;
+    return replaced->id < c->id ? replaced->id : c->id;
+}
+
+/* Appends `c` and drops the earlier candidates that it overlaps.
+ * Source: association_calculator.h, association_norm_rect_calculator.cc. */
+static int associate(candidate *list, int count, candidate c)
+{
+    int kept = 0;
+    float most = association_iou;
+    for (int i = 0; i < count; i++) {
+        const float iou = bs_roi_iou(&list[i].roi, &c.roi);
+        if (!(iou > association_iou)) {
+            list[kept++] = list[i];
+            continue;
+        }
+        c.id = inherited_id(&c, &list[i], iou > most);
+        most = iou > most ? iou : most;
+    }
+    list[kept] = c;
+    return kept + 1;
+}
+
+static bs_status find_regions(bs_pose *pose, const bs_view *view, candidate *list, int *count, bool *detector_ran,
+                              bs_error *err)
+{
+    int detections = 0, n = 0;
+    *detector_ran = pose->tracks < pose->options.num_people;
+    if (*detector_ran) {
+        const bs_status rc = bs_detect(pose, view, nms_iou, BS_MAX_PEOPLE, &detections, err);
+        if (rc < 0)
+            return rc;
+    }
+    for (int i = 0; i < pose->tracks; i++)
+        n = associate(list, n, (candidate){.id = pose->track[i].id, .roi = pose->track[i].roi});
+    for (int i = 0; i < detections; i++) {
+        const candidate c = {-1, pose->detections[i].score, bs_roi_of_detection(&pose->detections[i], view)};
+        if (pose->options.static_image_mode) /* no history: only cut to num_people */
+            list[n++] = c;
+        else
+            n = associate(list, n, c);
+    }
+    *count = n < pose->options.num_people ? n : pose->options.num_people;
+    return BS_OK;
+}
+
+bs_status bs_process_many(bs_pose *pose, const bs_view *view, bs_pose_result *out, bs_error *err)
+{
+    candidate list[2 * BS_MAX_PEOPLE];
+    bs_body body[BS_MAX_PEOPLE];
+    bool found[BS_MAX_PEOPLE], detector_ran;
+    int count;
+    bs_status rc = find_regions(pose, view, list, &count, &detector_ran, err);
+    for (int i = 0; i < count && rc >= 0; i++)
+        rc = bs_look(pose, view, &list[i].roi, &bs_rules_tasks, &body[i], &found[i], err);
+    if (rc < 0)
+        return rc;
+
+    pose->tracks = 0;
+    out->people = 0;
+    out->detector_ran = detector_ran;
+    if (pose->options.static_image_mode)
+        pose->next_id = 0;
+    for (int i = 0; i < count; i++) {
+        if (!found[i])
+            continue;
+        const bs_roi next = bs_roi_of_body(&body[i], view);
+        bs_person *p = &out->person[out->people++];
+        *p = (bs_person){.id = list[i].id >= 0 ? list[i].id : pose->next_id++,
+                         .status = list[i].score > 0 ? BS_DETECTED : BS_TRACKED,
+                         .detection_score = list[i].score};
+        bs_person_fill(p, &body[i], &list[i].roi, &next);
+        if (!pose->options.static_image_mode)
+            pose->track[pose->tracks++] = (bs_track){p->id, next};
+    }
+    return BS_OK;
+}
