@@ -19,6 +19,7 @@ struct bs_pose {
     bs_pose_options options;
     char isa[16]; /* what options.isa points to */
     const bs_crop_kernels *kernels;
+    bs_nn_arena *arena; /* of both networks: they run in turn */
     bs_nn *detector, *landmark;
     bs_detection *detections; /* room for BS_ANCHORS */
 

@@ -70,12 +70,16 @@ bs_status bs_pose_open(bs_pose **out, const bs_models *models, const bs_pose_opt
     }
     p->kernels = bs_crop_kernels_for(p->options.isa);
 
-    const bs_nn_options detector_options = {.threads = options->threads, .isa = p->options.isa};
+    rc = bs_nn_arena_open(&p->arena, err);
+    if (rc < 0)
+        goto out;
+    const bs_nn_options detector_options = {.threads = options->threads, .isa = p->options.isa, .arena = p->arena};
     const bs_nn_options landmark_options = {
         .outputs = 1u << BS_OUT_LANDMARKS | 1u << BS_OUT_PRESENCE | 1u << BS_OUT_HEATMAP | 1u << BS_OUT_WORLD |
                    (options->enable_segmentation ? 1u << BS_OUT_MASK : 0),
         .threads = options->threads,
         .isa = p->options.isa,
+        .arena = p->arena,
     };
     rc = bs_nn_open(&p->detector, bs_models_detector(models), &detector_options, err);
     if (rc >= 0)
@@ -104,6 +108,7 @@ void bs_pose_close(bs_pose **pose)
     bs_pose *p = *pose;
     bs_nn_close(&p->detector);
     bs_nn_close(&p->landmark);
+    bs_nn_arena_close(&p->arena);
     free(p->detections);
     free(p->mask);
     free(p->mask_scratch);
@@ -122,7 +127,8 @@ void bs_pose_reset(bs_pose *pose)
 
 size_t bs_pose_memory(const bs_pose *pose)
 {
-    size_t bytes = sizeof(*pose) + bs_nn_memory(pose->detector) + bs_nn_memory(pose->landmark);
+    size_t bytes = sizeof(*pose) + bs_nn_memory(pose->detector) + bs_nn_memory(pose->landmark) +
+                   bs_nn_arena_memory(pose->arena);
     bytes += BS_ANCHORS * sizeof(*pose->detections);
     if (pose->mask_scratch)
         bytes += BS_LANDMARK_SIZE * BS_LANDMARK_SIZE * sizeof(*pose->mask_scratch);
