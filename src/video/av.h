@@ -1,0 +1,99 @@
+/* What the files of src/video share: libav's log and errors in the project's terms, and an opened input.
+ * Inner header: libav types are welcome here. */
+#ifndef BS_VIDEO_AV_H
+#define BS_VIDEO_AV_H
+
+#include <libavcodec/avcodec.h>
+#include <libavformat/avformat.h>
+#include <libavutil/pixdesc.h>
+
+#include <bodyscript/video.h>
+
+/* -- log and errors (av.c) ------------------------------------------------------------------------ */
+
+/* Sends libav's messages to bs_log (debug), from the first call on. Every open function calls it. */
+void bs_av_log_setup(void);
+
+/* Fills `err` with the sentence and, where libav said something on this thread since bs_av_forget_error(),
+ * its last error; else with what `code` (an AVERROR) means. Out of memory becomes BS_ERR_NOMEM. */
+bs_status bs_av_fail(bs_error *err, bs_status status, int code, const char *format, ...) BS_PRINTF(4, 5);
+void bs_av_forget_error(void);
+
+/* -- an opened input (input.c) --------------------------------------------------------------------- */
+
+enum {
+    BS_MAX_STREAMS = 128,                /* of one file */
+    BS_MAX_HEADER_BYTES = 64 << 20,      /* read at most to know what a file is */
+    BS_MAX_VIDEO_PIXELS = 8192 * 8192,   /* of one coded picture of a video, unless options say otherwise */
+    BS_MAX_PHOTO_PIXELS = 16000 * 16000, /* libav itself ends at 16,384 × 16,384 */
+};
+
+typedef struct bs_av_input {
+    char name[256]; /* for messages */
+    int fd;         /* owned where own_fd */
+    bool own_fd;
+    int64_t size, position; /* of the file; where the next read begins */
+    int64_t budget;         /* bytes that may still be read while the header is looked for; < 0: no bound */
+    int read_error;         /* errno of a failed read, 0 */
+    AVIOContext *io;
+    AVFormatContext *format; /* NULL for a photo */
+    int video, audio;        /* chosen streams, -1: none */
+    bs_video_info info;
+    enum AVCodecID photo_codec;
+} bs_av_input;
+
+/* Opens, checks what the headers claim, chooses streams (all others are discarded) and fills info. The struct
+ * must stay where it is until it is closed: the AVIOContext points to it. */
+bs_status bs_av_input_open(bs_av_input *in, const bs_input *input, int64_t max_pixels, bs_error *err);
+void bs_av_input_close(bs_av_input *in);
+
+/* The whole file as one packet (photos). */
+bs_status bs_av_input_read_all(bs_av_input *in, AVPacket *packet, bs_error *err);
+
+/* -- what pictures are (pixels.c) ------------------------------------------------------------------- */
+
+/* The displayed shape of width × height stored pixels. Sample aspect ratios beyond 1:4 and 4:1 are taken for 1:1. */
+void bs_displayed_size(int width, int height, AVRational sar, bs_orientation orientation, int *displayed_width,
+                       int *displayed_height);
+AVRational bs_sane_sar(AVRational sar);
+
+bs_orientation bs_orientation_of_matrix(const int32_t matrix[9]);
+bs_color_matrix bs_matrix_of(enum AVColorSpace space);
+bool bs_is_full_range(enum AVPixelFormat format, enum AVColorRange range);
+
+/* The orientation that a decoded frame carries is kept in AVFrame.opaque, by these. */
+void bs_frame_set_orientation(AVFrame *frame, bs_orientation orientation);
+bs_orientation bs_frame_orientation(const AVFrame *frame);
+
+/* Fills `out` from the frame; false where a bs_image cannot describe its pixel format. */
+bool bs_describe(const AVFrame *frame, bs_image *out);
+
+/* Whether turn_planes() can turn the format: every component in a plane of its own, and rows like columns. */
+bool bs_format_turns(enum AVPixelFormat format, bs_orientation orientation);
+/* Turns all planes of `from` into `to`, which has its format and the turned size, and buffers of its own. */
+void bs_turn_planes(const AVFrame *from, AVFrame *to, bs_orientation orientation);
+/* The same for RGB24, whose one plane holds whole pixels. */
+void bs_turn_rgb24(const AVFrame *from, AVFrame *to, bs_orientation orientation);
+
+/* -- what a header says (headers.c) ------------------------------------------------------------------ */
+
+/* Pictures that a decoder must hold by the stream's parameter sets (H.264: max_num_ref_frames; HEVC:
+ * max_dec_pic_buffering); 0 where they cannot be read. */
+int bs_reference_frames(const AVCodecParameters *parameters);
+
+typedef struct bs_photo_header {
+    enum AVCodecID codec;
+    const char *container;
+    int width, height, bit_depth;
+    enum AVPixelFormat format; /* what libavcodec will give; a good guess */
+    int exif_orientation;      /* 1–8 */
+    bool animated;
+} bs_photo_header;
+
+/* Reads the header of a JPEG, PNG or WebP file. False where it is none, or damaged. */
+bool bs_photo_header_read(int fd, int64_t size, bs_photo_header *out);
+
+/* Whether an MP4, MOV, Matroska, WebM or RIFF file is shorter than it says of itself. */
+bool bs_file_is_cut(int fd, int64_t size);
+
+#endif

@@ -1,0 +1,406 @@
+/* Reading headers ourselves, where libav would have to decode a picture to know as much (see av.h).
+ *
+ * Photos: size, depth and EXIF orientation of JPEG (ITU-T T.81 annex B, EXIF 2.32), PNG (with its eXIf chunk)
+ * and WebP (RFC 9649), so that a photo of any claimed size costs nothing before it has been judged. Parameter
+ * sets of H.264 (7.3.2.1.1) and HEVC (7.3.2.1): how many pictures a decoder has to keep. */
+#include <string.h>
+#include <unistd.h>
+
+#include <libavutil/intreadwrite.h>
+#include <libavutil/mem.h>
+
+#include "av.h"
+
+static bool read_at(int fd, int64_t at, void *out, size_t size)
+{
+    return pread(fd, out, size, at) == (ssize_t)size;
+}
+
+/* -- EXIF ------------------------------------------------------------------------------------------- */
+
+enum { EXIF_BYTES = 4096 }; /* the first directory, where the orientation is, comes first */
+
+/* `tiff` begins with the byte order mark. 1 (upright) where nothing sensible is said. */
+static int exif_orientation(const uint8_t *tiff, size_t size)
+{
+    if (size < 8 || (memcmp(tiff, "II*\0", 4) && memcmp(tiff, "MM\0*", 4)))
+        return 1;
+    const bool little = tiff[0] == 'I';
+    const size_t directory = little ? AV_RL32(tiff + 4) : AV_RB32(tiff + 4);
+    if (directory > size - 2)
+        return 1;
+    const int entries = little ? AV_RL16(tiff + directory) : AV_RB16(tiff + directory);
+    for (int i = 0; i < entries; i++) {
+        const size_t at = directory + 2 + (size_t)i * 12;
+        if (at + 12 > size)
+            return 1;
+        const int tag = little ? AV_RL16(tiff + at) : AV_RB16(tiff + at);
+        const int value = little ? AV_RL16(tiff + at + 8) : AV_RB16(tiff + at + 8);
+        if (tag == 0x0112)
+            return value >= 1 && value <= 8 ? value : 1;
+    }
+    return 1;
+}
+
+static int exif_orientation_at(int fd, int64_t at, int64_t size)
+{
+    uint8_t tiff[EXIF_BYTES];
+    const size_t take = size < EXIF_BYTES ? (size_t)(size < 0 ? 0 : size) : EXIF_BYTES;
+    const ssize_t got = pread(fd, tiff, take, at);
+    return got > 0 ? exif_orientation(tiff, (size_t)got) : 1;
+}
+
+/* -- JPEG ------------------------------------------------------------------------------------------- */
+
+static enum AVPixelFormat jpeg_format(int components, const uint8_t *sampling)
+{
+    if (components == 1)
+        return AV_PIX_FMT_GRAY8;
+    switch (sampling[1]) { /* of the first component: horizontal and vertical factor */
+    case 0x22: return AV_PIX_FMT_YUVJ420P;
+    case 0x21: return AV_PIX_FMT_YUVJ422P;
+    case 0x12: return AV_PIX_FMT_YUVJ440P;
+    case 0x41: return AV_PIX_FMT_YUVJ411P;
+    default: return AV_PIX_FMT_YUVJ444P;
+    }
+}
+
+static bool read_jpeg(int fd, int64_t size, bs_photo_header *out)
+{
+    out->codec = AV_CODEC_ID_MJPEG;
+    out->container = "jpeg";
+    for (int64_t at = 2; at + 4 <= size;) {
+        uint8_t marker[4], frame[9 + 6];
+        if (!read_at(fd, at, marker, 4) || marker[0] != 0xff)
+            return false;
+        if (marker[1] == 0xff) { /* fill byte */
+            at++;
+            continue;
+        }
+        const int length = AV_RB16(marker + 2);
+        const bool start_of_frame = marker[1] >= 0xc0 && marker[1] <= 0xcf && marker[1] != 0xc4 && marker[1] != 0xc8 &&
+                                    marker[1] != 0xcc;
+        if (start_of_frame) {
+            if (length < 11 || !read_at(fd, at + 4, frame, 9))
+                return false;
+            out->bit_depth = frame[0];
+            out->height = AV_RB16(frame + 1);
+            out->width = AV_RB16(frame + 3);
+            out->format = jpeg_format(frame[5], frame + 6);
+            return true;
+        }
+        if (marker[1] == 0xda || marker[1] == 0xd9 || length < 2)
+            return false; /* pixels, or the end, and no size yet */
+        uint8_t name[6];
+        if (marker[1] == 0xe1 && length >= 8 && read_at(fd, at + 4, name, 6) && !memcmp(name, "Exif\0", 6))
+            out->exif_orientation = exif_orientation_at(fd, at + 10, length - 8);
+        at += 2 + length;
+    }
+    return false;
+}
+
+/* -- PNG -------------------------------------------------------------------------------------------- */
+
+static enum AVPixelFormat png_format(int color_type, int depth)
+{
+    switch (color_type) {
+    case 0: return depth == 16 ? AV_PIX_FMT_GRAY16BE : depth == 1 ? AV_PIX_FMT_MONOBLACK : AV_PIX_FMT_GRAY8;
+    case 2: return depth == 16 ? AV_PIX_FMT_RGB48BE : AV_PIX_FMT_RGB24;
+    case 3: return AV_PIX_FMT_PAL8;
+    case 4: return depth == 16 ? AV_PIX_FMT_YA16BE : AV_PIX_FMT_YA8;
+    default: return depth == 16 ? AV_PIX_FMT_RGBA64BE : AV_PIX_FMT_RGBA;
+    }
+}
+
+static bool read_png(int fd, int64_t size, bs_photo_header *out)
+{
+    uint8_t head[10], chunk[8];
+    out->codec = AV_CODEC_ID_PNG;
+    out->container = "png";
+    if (!read_at(fd, 12, chunk, 4) || memcmp(chunk, "IHDR", 4) || !read_at(fd, 16, head, 10))
+        return false;
+    out->width = (int)FFMIN(AV_RB32(head), INT32_MAX);
+    out->height = (int)FFMIN(AV_RB32(head + 4), INT32_MAX);
+    out->bit_depth = head[8];
+    out->format = png_format(head[9], head[8]);
+
+    /* eXIf may come after the pixels too; a file has few chunks, and a limit if it has not. */
+    int64_t at = 8;
+    for (int i = 0; i < 10000 && at + 12 <= size && read_at(fd, at, chunk, 8); i++) {
+        const int64_t length = AV_RB32(chunk);
+        if (!memcmp(chunk + 4, "eXIf", 4))
+            out->exif_orientation = exif_orientation_at(fd, at + 8, length);
+        if (!memcmp(chunk + 4, "acTL", 4))
+            out->animated = true;
+        at += 12 + length;
+    }
+    return true;
+}
+
+/* -- WebP ------------------------------------------------------------------------------------------- */
+
+static bool read_webp(int fd, int64_t size, bs_photo_header *out)
+{
+    out->codec = AV_CODEC_ID_WEBP;
+    out->container = "webp";
+    out->bit_depth = 8;
+    bool alpha = false;
+    int64_t at = 12;
+    for (int i = 0; i < 10000 && at + 8 <= size; i++) {
+        uint8_t chunk[8 + 10] = {0};
+        if (pread(fd, chunk, sizeof(chunk), at) < 8)
+            break;
+        const int64_t length = AV_RL32(chunk + 4);
+        const uint8_t *const body = chunk + 8;
+        if (!memcmp(chunk, "VP8X", 4)) {
+            alpha = body[0] & 0x10;
+            out->animated = body[0] & 0x02;
+            out->width = 1 + (int)AV_RL24(body + 4);
+            out->height = 1 + (int)AV_RL24(body + 7);
+        } else if (!memcmp(chunk, "VP8 ", 4)) {
+            out->width = AV_RL16(body + 6) & 0x3fff;
+            out->height = AV_RL16(body + 8) & 0x3fff;
+            out->format = alpha ? AV_PIX_FMT_YUVA420P : AV_PIX_FMT_YUV420P;
+        } else if (!memcmp(chunk, "VP8L", 4)) {
+            const uint32_t bits = AV_RL32(body + 1);
+            out->width = 1 + (int)(bits & 0x3fff);
+            out->height = 1 + (int)(bits >> 14 & 0x3fff);
+            out->format = AV_PIX_FMT_ARGB;
+        } else if (!memcmp(chunk, "EXIF", 4)) {
+            const bool prefixed = !memcmp(body, "Exif\0", 6); /* some writers keep JPEG's prefix */
+            out->exif_orientation = exif_orientation_at(fd, at + 8 + (prefixed ? 6 : 0), length - (prefixed ? 6 : 0));
+        }
+        at += 8 + length + (length & 1);
+    }
+    return out->width > 0;
+}
+
+bool bs_photo_header_read(int fd, int64_t size, bs_photo_header *out)
+{
+    bs_photo_header header = {.exif_orientation = 1, .format = AV_PIX_FMT_NONE};
+    uint8_t magic[12];
+    bool known = false;
+    if (!read_at(fd, 0, magic, sizeof(magic)))
+        return false;
+    if (magic[0] == 0xff && magic[1] == 0xd8 && magic[2] == 0xff)
+        known = read_jpeg(fd, size, &header);
+    else if (!memcmp(magic, "\x89PNG\r\n\x1a\n", 8))
+        known = read_png(fd, size, &header);
+    else if (!memcmp(magic, "RIFF", 4) && !memcmp(magic + 8, "WEBP", 4))
+        known = read_webp(fd, size, &header);
+    if (!known || header.width <= 0 || header.height <= 0)
+        return false;
+    *out = header;
+    return true;
+}
+
+/* -- cut files ------------------------------------------------------------------------------------------ */
+
+static bool boxes_end_early(int fd, int64_t size)
+{
+    int64_t at = 0;
+    for (int i = 0; i < 100000 && at + 8 <= size; i++) {
+        uint8_t head[16] = {0};
+        if (pread(fd, head, 16, at) < 8)
+            return false;
+        const uint32_t brief = AV_RB32(head);
+        const int64_t length = brief == 1 ? (int64_t)AV_RB64(head + 8) : (int64_t)brief;
+        if (length < 8)
+            return false; /* to the end of the file, or nonsense */
+        if (length > size - at)
+            return true;
+        at += length;
+    }
+    return false;
+}
+
+/* The Segment of a Matroska file says how long it is, unless it was written live. */
+static bool segment_ends_early(int fd, int64_t size)
+{
+    uint8_t head[64] = {0};
+    if (pread(fd, head, sizeof(head), 0) != (ssize_t)sizeof(head) || !(head[4] & 0x80))
+        return false;
+    const size_t at = 5 + (head[4] & 0x7f); /* past the EBML header, whose length takes one byte in practice */
+    if (at + 12 > sizeof(head) || AV_RB32(head + at) != 0x18538067)
+        return false;
+    int bytes = 1;
+    while (bytes < 8 && !(head[at + 4] & (0x80 >> (bytes - 1))))
+        bytes++;
+    uint64_t length = head[at + 4] & (0xff >> bytes);
+    uint64_t unknown = 0xff >> bytes;
+    for (int i = 1; i < bytes; i++) {
+        length = length << 8 | head[at + 4 + i];
+        unknown = unknown << 8 | 0xff;
+    }
+    return length != unknown && length > (uint64_t)size - (at + 4 + bytes);
+}
+
+bool bs_file_is_cut(int fd, int64_t size)
+{
+    uint8_t head[12];
+    if (!read_at(fd, 0, head, sizeof(head)))
+        return false;
+    if (!memcmp(head + 4, "ftyp", 4))
+        return boxes_end_early(fd, size);
+    if (AV_RB32(head) == 0x1a45dfa3)
+        return segment_ends_early(fd, size);
+    if (!memcmp(head, "RIFF", 4)) /* 0: written live */
+        return AV_RL32(head + 4) + INT64_C(8) > size && AV_RL32(head + 4) < 0xffffff00;
+    return false;
+}
+
+/* -- parameter sets ----------------------------------------------------------------------------------- */
+
+typedef struct bits {
+    const uint8_t *data;
+    size_t size, at; /* in bits */
+} bits;
+
+static unsigned take(bits *b, int count)
+{
+    unsigned value = 0;
+    for (int i = 0; i < count; i++, b->at++)
+        value = value << 1 | (b->at < b->size ? b->data[b->at >> 3] >> (7 - (b->at & 7)) & 1u : 0u);
+    return value;
+}
+
+static unsigned take_golomb(bits *b)
+{
+    int zeros = 0;
+    while (zeros < 32 && b->at < b->size && !take(b, 1))
+        zeros++;
+    return zeros < 32 ? (1u << zeros) - 1 + take(b, zeros) : 0;
+}
+
+static void skip_scaling_list(bits *b, int count)
+{
+    int last = 8, next = 8;
+    for (int i = 0; i < count; i++) {
+        if (next) {
+            const unsigned code = take_golomb(b);
+            const int delta = code & 1 ? (int)(code / 2 + 1) : -(int)(code / 2);
+            next = (last + delta) & 255;
+        }
+        last = next ? next : last;
+    }
+}
+
+static int h264_references(bits *b)
+{
+    const unsigned profile = take(b, 8);
+    take(b, 16);
+    take_golomb(b);
+    if (profile == 100 || profile == 110 || profile == 122 || profile == 244 || profile == 44 || profile == 83 ||
+        profile == 86 || profile == 118 || profile == 128) {
+        const unsigned chroma = take_golomb(b);
+        if (chroma == 3)
+            take(b, 1);
+        take_golomb(b);
+        take_golomb(b);
+        take(b, 1);
+        if (take(b, 1))
+            for (int i = 0; i < (chroma == 3 ? 12 : 8); i++)
+                if (take(b, 1))
+                    skip_scaling_list(b, i < 6 ? 16 : 64);
+    }
+    take_golomb(b);
+    const unsigned order = take_golomb(b);
+    if (order == 0) {
+        take_golomb(b);
+    } else if (order == 1) {
+        take(b, 1);
+        take_golomb(b);
+        take_golomb(b);
+        const unsigned cycle = take_golomb(b);
+        for (unsigned i = 0; i < cycle && i < 256; i++)
+            take_golomb(b);
+    }
+    const unsigned references = take_golomb(b);
+    return references <= 16 ? (int)references : 0;
+}
+
+static int hevc_references(bits *b)
+{
+    take(b, 4);
+    const int layers = (int)take(b, 3);
+    take(b, 1);
+    take(b, 32), take(b, 32), take(b, 24); /* general profile, tier, compatibility */
+    take(b, 8);                            /* level */
+    bool profile[8] = {0}, level[8] = {0};
+    for (int i = 0; i < layers; i++)
+        profile[i] = take(b, 1), level[i] = take(b, 1);
+    if (layers)
+        take(b, 2 * (8 - layers));
+    for (int i = 0; i < layers; i++)
+        b->at += (profile[i] ? 88u : 0u) + (level[i] ? 8u : 0u);
+    take_golomb(b);
+    if (take_golomb(b) == 3)
+        take(b, 1);
+    take_golomb(b), take_golomb(b);
+    if (take(b, 1))
+        take_golomb(b), take_golomb(b), take_golomb(b), take_golomb(b);
+    take_golomb(b), take_golomb(b), take_golomb(b);
+    const bool each = take(b, 1);
+    unsigned pictures = 0;
+    for (int i = each ? 0 : layers; i <= layers; i++) {
+        pictures = take_golomb(b) + 1;
+        take_golomb(b), take_golomb(b);
+    }
+    return pictures >= 1 && pictures <= 16 ? (int)pictures : 0;
+}
+
+/* A NAL unit without its header and its emulation prevention bytes. */
+static int references_of_nal(const uint8_t *nal, size_t size, bool hevc)
+{
+    uint8_t plain[512];
+    size_t length = 0;
+    for (size_t i = hevc ? 2 : 1; i < size && length < sizeof(plain); i++) {
+        const bool stuffed = i >= 2 && nal[i] == 3 && !nal[i - 1] && !nal[i - 2];
+        if (!stuffed)
+            plain[length++] = nal[i];
+    }
+    bits b = {plain, length * 8, 0};
+    return hevc ? hevc_references(&b) : h264_references(&b);
+}
+
+static bool is_sequence_set(uint8_t first, bool hevc)
+{
+    return hevc ? (first >> 1 & 63) == 33 : (first & 31) == 7;
+}
+
+/* Length-prefixed (avcC, hvcC) or with start codes: either way the set begins after three bytes of which the
+ * exact values depend on the form, and ends where the next one begins or later; its readers stop by themselves. */
+static int references_in(const uint8_t *data, size_t size, bool hevc)
+{
+    if (size > 8 && data[0] == 1 && !hevc) /* avcC: the first set follows at once */
+        return references_of_nal(data + 8, size - 8, false);
+    if (size > 23 && hevc && data[0] == 1) {
+        size_t at = 23;
+        for (int array = data[22]; array > 0 && at + 3 <= size; array--) {
+            int count = AV_RB16(data + at + 1);
+            at += 3;
+            for (; count > 0 && at + 2 <= size; count--) {
+                const size_t length = AV_RB16(data + at);
+                if (at + 2 + length > size)
+                    return 0;
+                if (length > 2 && is_sequence_set(data[at + 2], true))
+                    return references_of_nal(data + at + 2, length, true);
+                at += 2 + length;
+            }
+        }
+        return 0;
+    }
+    for (size_t i = 0; i + 4 < size; i++)
+        if (!data[i] && !data[i + 1] && data[i + 2] == 1 && is_sequence_set(data[i + 3], hevc))
+            return references_of_nal(data + i + 3, size - i - 3, hevc);
+    return 0;
+}
+
+int bs_reference_frames(const AVCodecParameters *parameters)
+{
+    const bool hevc = parameters->codec_id == AV_CODEC_ID_HEVC;
+    if ((!hevc && parameters->codec_id != AV_CODEC_ID_H264) || !parameters->extradata ||
+        parameters->extradata_size <= 0)
+        return 0;
+    return references_in(parameters->extradata, (size_t)parameters->extradata_size, hevc);
+}

@@ -1,0 +1,437 @@
+/* Opening an input: one descriptor, read with pread, and nothing else (see av.h).
+ *
+ * A media file can ask a demuxer to open others: playlists, external tracks, patterns of names, segments on
+ * the network. Here it cannot: the demuxers that do such things are not on the list, no protocol is allowed,
+ * and the one door through which libavformat opens files is replaced by a refusal. What a file claims in its
+ * headers (sizes of pictures and of the headers themselves, number of streams) is checked before memory is
+ * spent on it. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <libavutil/avstring.h>
+#include <libavutil/intreadwrite.h>
+#include <libavutil/opt.h>
+
+#include "av.h"
+
+/* Demuxers of self-contained files. Left out on purpose: hls, dash, concat, image2, sdp, rtsp, tty and others
+ * that follow references or take any text for a video. */
+static const char *const demuxers =
+    "mov,mp4,matroska,webm,avi,mpegts,mpeg,mpegvideo,asf,flv,live_flv,gif,apng,ogg,dv,mxf,ivf,nut,rm,h264,hevc,m4v,"
+    "mjpeg,mjpeg_2000,vc1,obu,av1,yuv4mpegpipe,wtv,swf,gxf,h261,h263,cavsvideo,dirac,lxf,r3d,bink,smk,roq,vivo,nsv,"
+    "mp3,aac,wav,flac,aiff,amr,ac3,eac3,caf,au,w64,dts";
+
+enum {
+    IO_BUFFER_BYTES = 32 << 10,
+    PROBE_BYTES = 1 << 20,
+};
+
+/* -- reading --------------------------------------------------------------------------------------- */
+
+static int read_packet(void *opaque, uint8_t *buffer, int size)
+{
+    bs_av_input *const in = opaque;
+    if (in->budget >= 0) {
+        if (size > in->budget)
+            size = (int)in->budget;
+        if (!size)
+            return AVERROR_EOF;
+    }
+    ssize_t got;
+    do {
+        got = pread(in->fd, buffer, (size_t)size, in->position);
+    } while (got < 0 && errno == EINTR);
+    if (got < 0) {
+        in->read_error = errno;
+        return AVERROR(errno);
+    }
+    if (!got)
+        return AVERROR_EOF;
+    in->position += got;
+    if (in->budget >= 0)
+        in->budget -= got;
+    return (int)got;
+}
+
+static int64_t seek_to(void *opaque, int64_t offset, int whence)
+{
+    bs_av_input *const in = opaque;
+    switch (whence & ~AVSEEK_FORCE) {
+    case AVSEEK_SIZE: return in->size;
+    case SEEK_SET: break;
+    case SEEK_CUR: offset += in->position; break;
+    case SEEK_END: offset += in->size; break;
+    default: return AVERROR(EINVAL);
+    }
+    if (offset < 0)
+        return AVERROR(EINVAL);
+    return in->position = offset;
+}
+
+static int refuse_to_open(AVFormatContext *format, AVIOContext **io, const char *url, int flags, AVDictionary **options)
+{
+    return AVERROR(EPERM);
+}
+
+bs_status bs_av_input_read_all(bs_av_input *in, AVPacket *packet, bs_error *err)
+{
+    const int code = in->size > INT32_MAX / 2 ? AVERROR(ENOMEM) : av_new_packet(packet, (int)in->size);
+    if (code < 0)
+        return bs_av_fail(err, BS_ERR_NOMEM, AVERROR(ENOMEM), "'%s' cannot be read", in->name);
+    in->position = 0;
+    for (int at = 0; at < packet->size;) {
+        const int got = read_packet(in, packet->data + at, packet->size - at);
+        if (got < 0) {
+            av_packet_unref(packet);
+            return bs_fail(err, BS_ERR_IO, "'%s' cannot be read: %s", in->name,
+                           in->read_error ? strerror(in->read_error) : "it has become shorter");
+        }
+        at += got;
+    }
+    packet->flags |= AV_PKT_FLAG_KEY;
+    return BS_OK;
+}
+
+/* -- the file ---------------------------------------------------------------------------------------- */
+
+static bs_status open_file(bs_av_input *in, const bs_input *input, bs_error *err)
+{
+    const char *const path = input->path ? input->path : "";
+    av_strlcpy(in->name, input->name ? input->name : *path ? path : "input", sizeof(in->name));
+    in->fd = input->fd;
+    if (input->fd < 0) {
+        /* A pipe without a writer must not stop us: what is no file is refused below. */
+        in->fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+        if (in->fd < 0)
+            return bs_fail(err, BS_ERR_INPUT, "'%s' cannot be opened: %s", in->name, strerror(errno));
+        in->own_fd = true;
+    }
+    struct stat st;
+    if (fstat(in->fd, &st))
+        return bs_fail(err, BS_ERR_INPUT, "'%s' cannot be read: %s", in->name, strerror(errno));
+    if (!S_ISREG(st.st_mode))
+        return bs_fail(err, BS_ERR_INPUT, "'%s' is not a file: a video or photo file is needed", in->name);
+    if (!st.st_size)
+        return bs_fail(err, BS_ERR_INPUT, "'%s' is empty", in->name);
+    in->size = in->info.file_size = st.st_size;
+    return BS_OK;
+}
+
+/* The boxes of an ISO file say how long they are: an index of gigabytes is refused on its word, before the
+ * demuxer reserves what it claims. */
+static bs_status check_boxes(const bs_av_input *in, bs_error *err)
+{
+    int64_t at = 0;
+    for (int i = 0; i < 100000 && at + 16 <= in->size; i++) {
+        uint8_t head[16];
+        if (pread(in->fd, head, 16, at) != 16)
+            break;
+        if (i == 0 && memcmp(head + 4, "ftyp", 4) && memcmp(head + 4, "moov", 4) && memcmp(head + 4, "mdat", 4) &&
+            memcmp(head + 4, "wide", 4) && memcmp(head + 4, "skip", 4) && memcmp(head + 4, "free", 4))
+            break; /* another kind of file */
+        const uint32_t brief = AV_RB32(head);
+        const int64_t size = brief == 1 ? (int64_t)AV_RB64(head + 8) : brief == 0 ? in->size - at : (int64_t)brief;
+        const bool index = !memcmp(head + 4, "moov", 4) || !memcmp(head + 4, "meta", 4) ||
+                           !memcmp(head + 4, "udta", 4) || !memcmp(head + 4, "moof", 4);
+        if (index && size > BS_MAX_HEADER_BYTES)
+            return bs_fail(err, BS_ERR_LIMIT, "'%s' claims a header of %lld MB; at most %d MB are read", in->name,
+                           (long long)(size >> 20), BS_MAX_HEADER_BYTES >> 20);
+        if (size < 8 || size > in->size - at)
+            break;
+        at += size;
+    }
+    return BS_OK;
+}
+
+static bs_status check_pixels(const bs_av_input *in, int width, int height, int64_t max_pixels, bs_error *err)
+{
+    if (width <= 0 || height <= 0)
+        return bs_fail(err, BS_ERR_INPUT, "'%s' does not say how large its picture is: it is damaged or not a video",
+                       in->name);
+    if ((int64_t)width * height > max_pixels || width > 32767 || height > 32767)
+        return bs_fail(err, BS_ERR_LIMIT, "'%s' claims pictures of %d × %d pixels; at most %.1f megapixels are taken",
+                       in->name, width, height, (double)max_pixels / 1e6);
+    return BS_OK;
+}
+
+/* -- photos ------------------------------------------------------------------------------------------- */
+
+static bs_status describe_photo(bs_av_input *in, const bs_photo_header *photo, int64_t max_pixels, bs_error *err)
+{
+    bs_video_info *const info = &in->info;
+    const bs_status status = check_pixels(in, photo->width, photo->height,
+                                          max_pixels ? max_pixels : BS_MAX_PHOTO_PIXELS, err);
+    if (status)
+        return status;
+    if (photo->animated && photo->codec == AV_CODEC_ID_WEBP)
+        return bs_fail(err, BS_ERR_INPUT, "'%s' is an animated WebP, which cannot be read: a GIF or a video is fine",
+                       in->name);
+
+    in->photo_codec = photo->codec;
+    info->photo = true;
+    av_strlcpy(info->container, photo->container, sizeof(info->container));
+    av_strlcpy(info->codec, avcodec_get_name(photo->codec), sizeof(info->codec));
+    const char *const format = av_get_pix_fmt_name(photo->format);
+    av_strlcpy(info->pixel_format, format ? format : "", sizeof(info->pixel_format));
+    info->coded_width = photo->width;
+    info->coded_height = photo->height;
+    info->orientation = (bs_orientation)(photo->exif_orientation - 1);
+    info->sar_num = info->sar_den = 1;
+    bs_displayed_size(photo->width, photo->height, (AVRational){1, 1}, info->orientation, &info->width, &info->height);
+    info->bit_depth = photo->bit_depth;
+    info->full_range = bs_is_full_range(photo->format, AVCOL_RANGE_UNSPECIFIED);
+    info->frames = 1;
+    info->video_streams = 1;
+    return BS_OK;
+}
+
+/* -- videos ------------------------------------------------------------------------------------------- */
+
+static bs_status open_demuxer(bs_av_input *in, bs_error *err)
+{
+    uint8_t *const buffer = av_malloc(IO_BUFFER_BYTES);
+    in->io = buffer ? avio_alloc_context(buffer, IO_BUFFER_BYTES, 0, in, read_packet, NULL, seek_to) : NULL;
+    in->format = in->io ? avformat_alloc_context() : NULL;
+    if (!in->format) {
+        if (!in->io)
+            av_free(buffer);
+        return bs_av_fail(err, BS_ERR_NOMEM, AVERROR(ENOMEM), "'%s' cannot be opened", in->name);
+    }
+    in->format->pb = in->io;
+    in->format->flags |= AVFMT_FLAG_CUSTOM_IO;
+    in->format->io_open = refuse_to_open;
+    in->format->max_streams = BS_MAX_STREAMS;
+    in->format->protocol_whitelist = av_strdup("none");
+    in->format->format_whitelist = av_strdup(demuxers);
+    in->budget = BS_MAX_HEADER_BYTES;
+
+    /* By content alone: a name says nothing, and some demuxers would believe it. */
+    const AVInputFormat *kind = NULL;
+    int code = av_probe_input_buffer2(in->io, &kind, "", NULL, 0, PROBE_BYTES);
+    if (code < 0 || !kind || !av_match_list(kind->name, demuxers, ','))
+        return bs_fail(err, in->read_error ? BS_ERR_IO : BS_ERR_INPUT,
+                       "'%s' is not a video or photo that can be read%s%s", in->name, in->read_error ? ": " : "",
+                       in->read_error ? strerror(in->read_error) : "");
+
+    AVDictionary *options = NULL;
+    av_dict_set(&options, "ignore_chapters", "1", 0); /* chapters of MOV files are tracks, read for nothing */
+    bs_av_forget_error();
+    code = avformat_open_input(&in->format, "", kind, &options); /* frees and nulls in->format when it fails */
+    av_dict_free(&options);
+    if (code < 0)
+        return bs_av_fail(err, BS_ERR_INPUT, code, "'%s' cannot be read: it is damaged or was cut off", in->name);
+    return BS_OK;
+}
+
+static bs_status find_streams(bs_av_input *in, int64_t max_pixels, bs_error *err)
+{
+    const unsigned count = in->format->nb_streams;
+    AVDictionary **const options = av_calloc(count ? count : 1, sizeof(*options));
+    if (!options)
+        return bs_fail(err, BS_ERR_NOMEM, "'%s' cannot be opened: not enough memory", in->name);
+    for (unsigned i = 0; i < count; i++) {
+        av_dict_set_int(&options[i], "max_pixels", max_pixels, 0);
+        av_dict_set(&options[i], "threads", "1", 0);
+    }
+    const int code = avformat_find_stream_info(in->format, options);
+    for (unsigned i = 0; i < count; i++)
+        av_dict_free(&options[i]);
+    av_free(options);
+    if (code < 0)
+        return bs_av_fail(err, BS_ERR_INPUT, code, "'%s' cannot be read: it is damaged", in->name);
+    return BS_OK;
+}
+
+/* Covers and thumbnails are pictures beside the video, not the video. */
+static bool is_video(const AVStream *stream)
+{
+    return stream->codecpar->codec_type == AVMEDIA_TYPE_VIDEO &&
+           !(stream->disposition & (AV_DISPOSITION_ATTACHED_PIC | AV_DISPOSITION_TIMED_THUMBNAILS));
+}
+
+/* The file's own choice first, then the one that can be decoded, then the largest, then the first. */
+static bool better(const AVStream *a, const AVStream *b)
+{
+    const bool decodable_a = avcodec_find_decoder(a->codecpar->codec_id);
+    const bool decodable_b = avcodec_find_decoder(b->codecpar->codec_id);
+    if (decodable_a != decodable_b)
+        return decodable_a;
+    const int default_a = a->disposition & AV_DISPOSITION_DEFAULT, default_b = b->disposition & AV_DISPOSITION_DEFAULT;
+    if (default_a != default_b)
+        return default_a;
+    return (int64_t)a->codecpar->width * a->codecpar->height > (int64_t)b->codecpar->width * b->codecpar->height;
+}
+
+static bs_status choose_streams(bs_av_input *in, bs_error *err)
+{
+    bool cover = false;
+    for (unsigned i = 0; i < in->format->nb_streams; i++) {
+        const AVStream *const stream = in->format->streams[i];
+        if (is_video(stream)) {
+            in->info.video_streams++;
+            if (in->video < 0 || better(stream, in->format->streams[in->video]))
+                in->video = (int)i;
+        }
+        cover |= (stream->disposition & AV_DISPOSITION_ATTACHED_PIC) != 0;
+        in->info.audio_streams += stream->codecpar->codec_type == AVMEDIA_TYPE_AUDIO;
+    }
+    in->audio = av_find_best_stream(in->format, AVMEDIA_TYPE_AUDIO, -1, in->video, NULL, 0);
+    if (in->video < 0 && in->info.audio_streams)
+        return bs_fail(err, BS_ERR_INPUT, "'%s' has only sound%s: a video is needed", in->name,
+                       cover ? " and a cover picture" : "");
+    if (in->video < 0)
+        return bs_fail(err, BS_ERR_INPUT, "'%s' has no video stream", in->name);
+    for (unsigned i = 0; i < in->format->nb_streams; i++)
+        if ((int)i != in->video && (int)i != in->audio)
+            in->format->streams[i]->discard = AVDISCARD_ALL;
+    return BS_OK;
+}
+
+static bs_orientation stream_orientation(const AVStream *stream)
+{
+#if LIBAVCODEC_VERSION_INT >= AV_VERSION_INT(60, 31, 100)
+    const AVPacketSideData *const side = av_packet_side_data_get(
+        stream->codecpar->coded_side_data, stream->codecpar->nb_coded_side_data, AV_PKT_DATA_DISPLAYMATRIX);
+    const uint8_t *const data = side ? side->data : NULL;
+    const size_t size = side ? side->size : 0;
+#else
+    size_t size = 0;
+    const uint8_t *const data = av_stream_get_side_data(stream, AV_PKT_DATA_DISPLAYMATRIX, &size);
+#endif
+    int32_t matrix[9];
+    if (!data || size < sizeof(matrix))
+        return BS_ORIENT_NORMAL;
+    memcpy(matrix, data, sizeof(matrix));
+    return bs_orientation_of_matrix(matrix);
+}
+
+static double sane_rate(AVRational rate)
+{
+    const double value = rate.num > 0 && rate.den > 0 ? av_q2d(rate) : 0;
+    return value > 0 && value <= 1000 ? value : 0;
+}
+
+static void describe_times(const bs_av_input *in, const AVStream *stream, bs_video_info *info)
+{
+    info->frame_rate = sane_rate(stream->avg_frame_rate);
+    if (!info->frame_rate)
+        info->frame_rate = sane_rate(stream->r_frame_rate);
+    if (stream->duration != AV_NOPTS_VALUE && stream->duration > 0)
+        info->duration_us = av_rescale_q(stream->duration, stream->time_base, AV_TIME_BASE_Q);
+    else if (in->format->duration != AV_NOPTS_VALUE && in->format->duration > 0)
+        info->duration_us = in->format->duration;
+    if (info->duration_us < 0)
+        info->duration_us = 0;
+    const double by_time = (double)info->duration_us / 1e6 * info->frame_rate;
+    info->frames = by_time < 1e15 ? (int64_t)(by_time + 0.5) : 0;
+    /* The header's count counts packets: more than are shown where an edit list cuts. */
+    if (stream->nb_frames > 0 && (!info->frames || stream->nb_frames <= info->frames + info->frames / 10 + 1))
+        info->frames = stream->nb_frames;
+    if (stream->start_time != AV_NOPTS_VALUE)
+        info->start_us = av_rescale_q(stream->start_time, stream->time_base, AV_TIME_BASE_Q);
+}
+
+static void describe_video(bs_av_input *in)
+{
+    const AVStream *const stream = in->format->streams[in->video];
+    const AVCodecParameters *const codec = stream->codecpar;
+    bs_video_info *const info = &in->info;
+
+    av_strlcpy(info->container, in->format->iformat->name, sizeof(info->container));
+    av_strlcpy(info->codec, avcodec_get_name(codec->codec_id), sizeof(info->codec));
+    const char *const profile = avcodec_profile_name(codec->codec_id, codec->profile);
+    av_strlcpy(info->profile, profile ? profile : "", sizeof(info->profile));
+    const char *const format = av_get_pix_fmt_name(codec->format);
+    av_strlcpy(info->pixel_format, format ? format : "", sizeof(info->pixel_format));
+    if (in->audio >= 0)
+        av_strlcpy(info->audio_codec, avcodec_get_name(in->format->streams[in->audio]->codecpar->codec_id),
+                   sizeof(info->audio_codec));
+
+    const AVRational sar = bs_sane_sar(stream->sample_aspect_ratio.num > 0 ? stream->sample_aspect_ratio
+                                                                           : codec->sample_aspect_ratio);
+    info->coded_width = codec->width;
+    info->coded_height = codec->height;
+    info->orientation = stream_orientation(stream);
+    info->sar_num = sar.num;
+    info->sar_den = sar.den;
+    bs_displayed_size(codec->width, codec->height, sar, info->orientation, &info->width, &info->height);
+
+    const AVPixFmtDescriptor *const desc = av_pix_fmt_desc_get(codec->format);
+    info->bit_depth = desc ? desc->comp[0].depth : 0;
+    info->full_range = bs_is_full_range(codec->format, codec->color_range);
+    info->hdr = codec->color_trc == AVCOL_TRC_SMPTE2084 || codec->color_trc == AVCOL_TRC_ARIB_STD_B67;
+    info->interlaced = codec->field_order != AV_FIELD_UNKNOWN && codec->field_order != AV_FIELD_PROGRESSIVE;
+    info->matrix = bs_matrix_of(codec->color_space);
+    info->level = codec->level > 0 ? codec->level : 0;
+    info->reference_frames = bs_reference_frames(codec);
+    describe_times(in, stream, info);
+}
+
+static bs_status open_video(bs_av_input *in, int64_t max_pixels, bs_error *err)
+{
+    bs_status status = check_boxes(in, err);
+    if (!status)
+        status = open_demuxer(in, err);
+    if (!status)
+        status = find_streams(in, max_pixels, err);
+    if (!status)
+        status = choose_streams(in, err);
+    if (status && in->budget == 0)
+        status = bs_fail(err, BS_ERR_LIMIT, "'%s' has a header longer than %d MB", in->name, BS_MAX_HEADER_BYTES >> 20);
+    if (status)
+        return status;
+    in->budget = -1;
+
+    const AVCodecParameters *const codec = in->format->streams[in->video]->codecpar;
+    if (!avcodec_find_decoder(codec->codec_id))
+        return bs_fail(err, BS_ERR_INPUT, "'%s' is %s video, for which there is no decoder", in->name,
+                       codec->codec_id == AV_CODEC_ID_NONE ? "unknown" : avcodec_get_name(codec->codec_id));
+    status = check_pixels(in, codec->width, codec->height, max_pixels, err);
+    if (status)
+        return status;
+    describe_video(in);
+    return BS_OK;
+}
+
+bs_status bs_av_input_open(bs_av_input *in, const bs_input *input, int64_t max_pixels, bs_error *err)
+{
+    bs_av_log_setup();
+    *in = (bs_av_input){.fd = -1, .video = -1, .audio = -1, .budget = -1};
+    bs_photo_header photo;
+    bs_status status = open_file(in, input, err);
+    if (!status && bs_photo_header_read(in->fd, in->size, &photo) &&
+        !(photo.animated && photo.codec == AV_CODEC_ID_PNG))
+        status = describe_photo(in, &photo, max_pixels, err);
+    else if (!status)
+        status = open_video(in, max_pixels ? max_pixels : BS_MAX_VIDEO_PIXELS, err);
+    if (status)
+        bs_av_input_close(in);
+    return status;
+}
+
+void bs_av_input_close(bs_av_input *in)
+{
+    avformat_close_input(&in->format);
+    if (in->io)
+        av_freep(&in->io->buffer);
+    avio_context_free(&in->io);
+    if (in->own_fd && in->fd >= 0)
+        close(in->fd);
+    in->own_fd = false;
+    in->fd = -1;
+}
+
+bs_status bs_probe(const bs_input *input, bs_video_info *out, bs_error *err)
+{
+    bs_av_input in;
+    const bs_status status = bs_av_input_open(&in, input, 0, err);
+    if (status)
+        return status;
+    *out = in.info;
+    bs_av_input_close(&in);
+    return BS_OK;
+}

@@ -1,0 +1,361 @@
+/* The video reader: packets from the demuxer, frames from the decoder, one at a time (see reader.h).
+ *
+ * Memory is the decoder's picture buffers and little else: the demuxer reads through 32 KB, packets go straight to
+ * the decoder, all streams but the chosen ones are discarded as they are read, and frames are references to the
+ * decoder's own pictures. Frame threads multiply those pictures, so slices are preferred and frame threads are
+ * only used when asked for. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "av.h"
+#include "clock.h"
+#include "reader.h"
+#include "sound.h"
+
+enum {
+    MAX_ERRORS_IN_A_ROW = 5000, /* damaged packets without one good frame between them: the file is hopeless */
+    MAX_DRAIN_ERRORS = 64,
+    FALLBACK_STEP_US = 40000, /* frame time where nothing is said: 25 frames a second */
+};
+static const int64_t LEAP_US = 3600 * INT64_C(1000000); /* no gap in a video is longer than an hour … */
+static const int64_t LEAP_BROADCAST_US = 10000000; /* … nor than 10 s in formats whose clocks are known to jump */
+
+struct bs_video_reader {
+    bs_av_input in;
+    bs_video_reader_options options;
+    AVCodecContext *decoder;
+    AVPacket *packet;
+    AVFrame *picture;
+    bs_sound *sound;
+    bs_clock clock;
+    bs_video_reader_report report;
+    bool drained; /* no packet is left: the decoder gives what it has */
+    bool ended;
+    int errors;            /* in a row */
+    atomic_bool too_large; /* the stream asked for a larger picture than allowed */
+    atomic_int large_width, large_height;
+    int last_width, last_height, last_format;
+};
+
+/* -- opening ---------------------------------------------------------------------------------------- */
+
+/* Called by the decoder, on any of its threads, before it takes memory for a picture. */
+static int get_buffer(AVCodecContext *decoder, AVFrame *frame, int flags)
+{
+    bs_video_reader *const r = decoder->opaque;
+    /* Decoders round sizes up to whole blocks, of 64 pixels at most: that much is not the stream's claim. */
+    const int64_t width = frame->width > 64 ? frame->width - 63 : 1,
+                  height = frame->height > 64 ? frame->height - 63 : 1;
+    if (width * height > r->options.max_pixels) {
+        atomic_store(&r->large_width, frame->width);
+        atomic_store(&r->large_height, frame->height);
+        atomic_store(&r->too_large, true);
+        return AVERROR(EINVAL);
+    }
+    return avcodec_default_get_buffer2(decoder, frame, flags);
+}
+
+static bs_status open_decoder(bs_video_reader *r, bs_error *err)
+{
+    const enum AVCodecID id = r->in.format ? r->in.format->streams[r->in.video]->codecpar->codec_id : r->in.photo_codec;
+    const AVCodec *const codec = avcodec_find_decoder(id);
+    if (!codec)
+        return bs_fail(err, BS_ERR_INPUT, "'%s' is %s, for which there is no decoder", r->in.name,
+                       avcodec_get_name(id));
+    r->decoder = avcodec_alloc_context3(codec);
+    if (!r->decoder)
+        return bs_fail(err, BS_ERR_NOMEM, "'%s' cannot be decoded: not enough memory", r->in.name);
+    if (r->in.format) {
+        const AVStream *const stream = r->in.format->streams[r->in.video];
+        const int code = avcodec_parameters_to_context(r->decoder, stream->codecpar);
+        if (code < 0)
+            return bs_av_fail(err, BS_ERR_INPUT, code, "'%s' cannot be decoded", r->in.name);
+        r->decoder->pkt_timebase = stream->time_base;
+    }
+    r->decoder->opaque = r;
+    r->decoder->get_buffer2 = get_buffer;
+    r->decoder->max_pixels = r->in.info.photo ? BS_MAX_PHOTO_PIXELS : BS_MAX_VIDEO_PIXELS;
+    r->decoder->thread_count = r->options.threads;
+    r->decoder->thread_type = FF_THREAD_SLICE | (r->options.frame_threads ? FF_THREAD_FRAME : 0);
+
+    /* dav1d decodes as many frames at once as it has threads unless told not to. */
+    AVDictionary *options = NULL;
+    if (!strcmp(codec->name, "libdav1d") && !r->options.frame_threads)
+        av_dict_set(&options, "max_frame_delay", "1", 0);
+    bs_av_forget_error();
+    const int code = avcodec_open2(r->decoder, codec, &options);
+    av_dict_free(&options);
+    if (code < 0)
+        return bs_av_fail(err, BS_ERR_INPUT, code, "'%s' cannot be decoded", r->in.name);
+    return BS_OK;
+}
+
+static bs_status open_sound(bs_video_reader *r, bs_error *err)
+{
+    if (r->in.audio < 0)
+        return BS_OK;
+    AVStream *const stream = r->in.format->streams[r->in.audio];
+    if (r->options.sound)
+        return bs_sound_open(&r->sound, stream->codecpar, stream->time_base, err);
+    stream->discard = AVDISCARD_ALL;
+    return BS_OK;
+}
+
+static void start_clock(bs_video_reader *r)
+{
+    const double rate = r->in.info.frame_rate;
+    const bool broadcast = r->in.format && (r->in.format->iformat->flags & AVFMT_TS_DISCONT);
+    bs_clock_init(&r->clock, rate > 0 ? (int64_t)(1e6 / rate + 0.5) : FALLBACK_STEP_US,
+                  broadcast ? LEAP_BROADCAST_US : LEAP_US);
+}
+
+bs_status bs_video_reader_open(bs_video_reader **out, const bs_input *input, const bs_video_reader_options *options,
+                               bs_error *err)
+{
+    bs_video_reader *r = calloc(1, sizeof(*r));
+    if (!r)
+        return bs_fail(err, BS_ERR_NOMEM, "not enough memory to open a video");
+    r->options = *options;
+    if (r->options.threads < 1)
+        r->options.threads = 1;
+
+    bs_status status = bs_av_input_open(&r->in, input, options->max_pixels, err);
+    if (status) { /* closed already */
+        free(r);
+        return status;
+    }
+    if (!r->options.max_pixels)
+        r->options.max_pixels = r->in.info.photo ? BS_MAX_PHOTO_PIXELS : BS_MAX_VIDEO_PIXELS;
+    r->packet = av_packet_alloc();
+    r->picture = av_frame_alloc();
+    if (!r->packet || !r->picture)
+        status = bs_fail(err, BS_ERR_NOMEM, "'%s' cannot be opened: not enough memory", r->in.name);
+    if (!status)
+        status = open_sound(r, err);
+    if (!status)
+        status = open_decoder(r, err);
+    if (status) {
+        bs_video_reader_close(&r);
+        return status;
+    }
+    start_clock(r);
+    r->report.truncated = bs_file_is_cut(r->in.fd, r->in.size);
+    *out = r;
+    return BS_OK;
+}
+
+void bs_video_reader_close(bs_video_reader **reader)
+{
+    if (!reader || !*reader)
+        return;
+    bs_video_reader *const r = *reader;
+    *reader = NULL;
+    avcodec_free_context(&r->decoder);
+    av_frame_free(&r->picture);
+    av_packet_free(&r->packet);
+    bs_sound_close(&r->sound);
+    bs_av_input_close(&r->in);
+    free(r);
+}
+
+const bs_video_info *bs_video_reader_info(const bs_video_reader *reader)
+{
+    return &reader->in.info;
+}
+
+bs_video_reader_report bs_video_reader_report_now(const bs_video_reader *reader)
+{
+    bs_video_reader_report report = reader->report;
+    report.times_repaired = reader->clock.repaired;
+    return report;
+}
+
+bs_sound *bs_video_reader_sound(bs_video_reader *reader)
+{
+    return reader->sound;
+}
+
+/* -- packets ----------------------------------------------------------------------------------------- */
+
+static bs_status stop_for_size(bs_video_reader *r, bs_error *err)
+{
+    return bs_fail(err, BS_ERR_LIMIT,
+                   "'%s' has pictures of %d × %d pixels inside, more than the %.1f megapixels that were allowed for it",
+                   r->in.name, atomic_load(&r->large_width), atomic_load(&r->large_height),
+                   (double)r->options.max_pixels / 1e6);
+}
+
+/* Counts what was lost. BS_OK: go on. */
+static bs_status take_error(bs_video_reader *r, int code, bs_error *err)
+{
+    if (atomic_load(&r->too_large))
+        return stop_for_size(r, err);
+    if (code == AVERROR(ENOMEM))
+        return bs_av_fail(err, BS_ERR_NOMEM, code, "'%s' cannot be decoded", r->in.name);
+    if (r->in.read_error)
+        return bs_fail(err, BS_ERR_IO, "'%s' cannot be read: %s", r->in.name, strerror(r->in.read_error));
+    r->errors++;
+    return BS_OK;
+}
+
+/* The next packet of the video into r->packet; sound goes its own way. BS_EOF: none is left. */
+static bs_status next_packet(bs_video_reader *r, bs_error *err)
+{
+    if (!r->in.format) { /* a photo is one packet */
+        if (r->drained || r->packet->data)
+            return BS_EOF;
+        return r->report.frames ? BS_EOF : bs_av_input_read_all(&r->in, r->packet, err);
+    }
+    while (r->errors < MAX_ERRORS_IN_A_ROW) {
+        av_packet_unref(r->packet);
+        const int code = av_read_frame(r->in.format, r->packet);
+        if (code == AVERROR_EOF)
+            return BS_EOF;
+        if (code < 0) {
+            const bs_status status = take_error(r, code, err);
+            if (status)
+                return status;
+            r->report.truncated |= r->in.position >= r->in.size;
+            /* What does not read on by itself will not by being asked again. */
+            if (r->in.io->eof_reached && r->in.position >= r->in.size && r->errors > MAX_DRAIN_ERRORS &&
+                strcmp(r->in.info.container, "mov,mp4,m4a,3gp,3g2,mj2"))
+                return BS_EOF;
+            continue;
+        }
+        if (r->packet->stream_index == r->in.video) {
+            r->report.truncated |= (r->packet->flags & AV_PKT_FLAG_CORRUPT) && r->in.position >= r->in.size;
+            return BS_OK;
+        }
+        if (r->sound && r->packet->stream_index == r->in.audio) {
+            const bs_status status = bs_sound_push(r->sound, r->packet, err);
+            if (status)
+                return status;
+        }
+    }
+    return BS_EOF;
+}
+
+/* Gives the decoder its next packet, or tells it that there are none. */
+static bs_status feed(bs_video_reader *r, bs_error *err)
+{
+    const bs_status status = next_packet(r, err);
+    if (status < 0)
+        return status;
+    if (status == BS_EOF)
+        av_packet_unref(r->packet);
+    r->drained = status == BS_EOF;
+    const int code = avcodec_send_packet(r->decoder, r->drained ? NULL : r->packet);
+    if (r->in.format)
+        av_packet_unref(r->packet);
+    if (code >= 0 || code == AVERROR_EOF || code == AVERROR(EAGAIN))
+        return BS_OK;
+    r->report.frames_damaged++;
+    return take_error(r, code, err);
+}
+
+/* -- frames -------------------------------------------------------------------------------------------- */
+
+static void set_geometry(bs_video_reader *r, AVFrame *picture)
+{
+    bs_orientation orientation = r->in.info.orientation;
+    const AVFrameSideData *const side = av_frame_get_side_data(picture, AV_FRAME_DATA_DISPLAYMATRIX);
+    if (r->in.format && orientation == BS_ORIENT_NORMAL && side && side->size >= 9 * sizeof(int32_t)) {
+        int32_t matrix[9];
+        memcpy(matrix, side->data, sizeof(matrix));
+        orientation = bs_orientation_of_matrix(matrix);
+    }
+    bs_frame_set_orientation(picture, orientation);
+    if (r->in.format)
+        picture->sample_aspect_ratio = av_guess_sample_aspect_ratio(r->in.format, r->in.format->streams[r->in.video],
+                                                                    picture);
+    if (r->in.info.photo) /* a density, not a shape: what cameras write there is not to be trusted */
+        picture->sample_aspect_ratio = (AVRational){1, 1};
+}
+
+static int64_t raw_time(const bs_video_reader *r, const AVFrame *picture)
+{
+    if (!r->in.format || picture->best_effort_timestamp == AV_NOPTS_VALUE)
+        return BS_NO_TIME;
+    return av_rescale_q(picture->best_effort_timestamp, r->in.format->streams[r->in.video]->time_base, AV_TIME_BASE_Q);
+}
+
+static bool is_damaged(const AVFrame *picture)
+{
+    return (picture->flags & AV_FRAME_FLAG_CORRUPT) || picture->decode_error_flags;
+}
+
+static void count_frame(bs_video_reader *r, const bs_video_frame *frame)
+{
+    const AVFrame *const picture = frame->picture;
+    r->report.frames++;
+    r->report.frames_damaged += frame->damaged;
+    r->errors = 0;
+    if (r->report.frames > 1 &&
+        (picture->width != r->last_width || picture->height != r->last_height || picture->format != r->last_format))
+        r->report.size_changes++;
+    r->last_width = picture->width;
+    r->last_height = picture->height;
+    r->last_format = picture->format;
+}
+
+/* Wraps what the decoder gave, which moves out of r->picture. */
+static bs_status wrap_picture(bs_video_reader *r, bs_video_frame **out, bs_error *err)
+{
+    bs_video_frame *frame = calloc(1, sizeof(*frame));
+    AVFrame *const picture = av_frame_alloc();
+    if (!frame || !picture) {
+        free(frame);
+        av_frame_unref(r->picture);
+        return bs_fail(err, BS_ERR_NOMEM, "'%s' cannot be decoded: not enough memory", r->in.name);
+    }
+    av_frame_move_ref(picture, r->picture);
+    set_geometry(r, picture);
+    const int64_t raw = raw_time(r, picture);
+    *frame = (bs_video_frame){
+        .index = r->report.frames,
+        .time_us = bs_clock_next(&r->clock, raw),
+        .damaged = is_damaged(picture),
+        .picture = picture,
+        .references = 1,
+    };
+    bs_displayed_size(picture->width, picture->height, picture->sample_aspect_ratio, bs_frame_orientation(picture),
+                      &frame->width, &frame->height);
+    if (r->report.frames == 0 && r->sound)
+        bs_sound_set_origin(r->sound, r->clock.origin_us);
+    count_frame(r, frame);
+    *out = frame;
+    return BS_OK;
+}
+
+static bs_status at_end(bs_video_reader *r, bs_error *err)
+{
+    r->ended = true;
+    if (r->report.frames)
+        return BS_EOF;
+    return bs_av_fail(err, BS_ERR_INPUT, AVERROR_INVALIDDATA, "'%s' holds no picture that can be decoded", r->in.name);
+}
+
+bs_status bs_video_reader_read(bs_video_reader *r, bs_video_frame **out, bs_error *err)
+{
+    while (!r->ended) {
+        const int code = avcodec_receive_frame(r->decoder, r->picture);
+        bs_status status = BS_OK;
+        if (code >= 0) {
+            status = wrap_picture(r, out, err);
+            r->ended = r->in.info.photo; /* further pictures in the file are previews */
+            return status;
+        }
+        if (code == AVERROR_EOF || (r->drained && r->errors > MAX_DRAIN_ERRORS))
+            return at_end(r, err);
+        if (code == AVERROR(EAGAIN)) {
+            status = r->drained ? at_end(r, err) : feed(r, err);
+        } else {
+            r->report.frames_damaged++;
+            status = take_error(r, code, err);
+        }
+        if (status)
+            return status;
+    }
+    return r->report.frames ? BS_EOF : at_end(r, err);
+}

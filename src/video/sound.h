@@ -1,0 +1,45 @@
+/* Compressed sound on its way from the reader's thread to the writer's: a bounded queue of packets.
+ *
+ * Sound runs ahead of the pictures by what the file interleaves and the decoder delays, a second or so; where a
+ * file keeps all its sound in one place the queue is full before a picture comes, and the sound is given up
+ * rather than memory. Threads: push on one, take on another. */
+#ifndef BS_VIDEO_SOUND_H
+#define BS_VIDEO_SOUND_H
+
+#include <pthread.h>
+
+#include <libavcodec/avcodec.h>
+
+#include "clock.h"
+#include "reader.h"
+
+typedef struct bs_sound_packet {
+    struct bs_sound_packet *next;
+    int64_t time_us; /* from the first frame's presentation; negative: before it */
+    AVPacket *packet;
+} bs_sound_packet;
+
+struct bs_sound {
+    AVCodecParameters *parameters;
+    AVRational time_base;
+
+    pthread_mutex_t lock;
+    bs_sound_packet *first, **end;
+    size_t bytes;
+    bool overflowed;
+    bool known;        /* origin_us is: the first frame has been given */
+    int64_t origin_us; /* raw time of the first frame */
+};
+
+bs_status bs_sound_open(bs_sound **out, const AVCodecParameters *parameters, AVRational time_base, bs_error *err);
+void bs_sound_close(bs_sound **sound);
+
+/* Takes the packet's content. */
+bs_status bs_sound_push(bs_sound *sound, AVPacket *packet, bs_error *err);
+void bs_sound_set_origin(bs_sound *sound, int64_t origin_us);
+
+/* The next packet, whose time_us is then known; the caller frees it with bs_sound_packet_free(). NULL: none now. */
+bs_sound_packet *bs_sound_take(bs_sound *sound);
+void bs_sound_packet_free(bs_sound_packet *packet);
+
+#endif
