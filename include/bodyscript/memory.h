@@ -31,7 +31,24 @@ bs_status bs_memory_of_tree(pid_t root, uint64_t *out);
 
 /* Resident now, and its high-water mark, of the calling process (cheap: one read). */
 uint64_t bs_memory_resident(void);
-uint64_t bs_memory_peak(void);
+uint64_t bs_memory_peak(void); /* where a sandbox refuses to open /proc, this one stands for both */
+
+/* -- what a process does for its own memory (docs/memory.md has the figures) --------------------------- */
+
+/* To be called first thing in main() of a program that runs jobs, before other threads exist. Freed blocks go back
+ * to the kernel at once, threads share one heap, no huge pages are taken for small data, stacks of further threads
+ * have 1 MB; then bs_memory_trim(). Inherited by forks. */
+void bs_memory_settle(void);
+
+/* Gives back what is not in use: free heap pages, and pages of program and libraries that were only touched while
+ * they were loaded (they come back from the page cache when they are used again). Takes about a millisecond: after
+ * start, after a job, when idle. Threads: any. */
+void bs_memory_trim(void);
+
+/* From now on this process can allocate at most `bytes` more than it has (RLIMIT_DATA: heap, private mappings and
+ * stacks of new threads, touched or not); what would go beyond is refused to the caller that asks for it. Cannot be
+ * raised again without privileges. BS_ERR_FAILED where the kernel refuses. */
+bs_status bs_memory_bound(uint64_t bytes, bs_error *err);
 
 #ifdef __cplusplus
 }

@@ -1,6 +1,7 @@
 /* memory: the limit that counts is found in any cgroup tree; readings follow what is really taken. */
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -291,6 +292,80 @@ static void a_process_that_is_gone_has_no_reading(void **state)
     assert_int_equal(bytes, 7);
 }
 
+/* -- what a process does for its own memory ------------------------------------------------------------- */
+
+/* Runs `body` in a process of its own; true where it returned true. */
+static bool in_child(bool (*body)(void))
+{
+    pid_t pid = fork();
+    assert_true(pid >= 0);
+    if (pid == 0)
+        _exit(body() ? 0 : 1);
+    int status;
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    return WIFEXITED(status) && WEXITSTATUS(status) == 0;
+}
+
+static bool bounded_allocations_are_refused_and_the_rest_goes_on(void)
+{
+    bs_error err = {0};
+    if (bs_memory_bound(16 * MB, &err) != BS_OK)
+        return false;
+    char *within = malloc(8 * MB), *beyond = malloc(64 * MB);
+    if (!within || beyond)
+        return false;
+    memset(within, 1, 8 * MB);
+    free(within);
+    within = malloc(12 * MB); /* what was freed may be had again */
+    bool more = bs_memory_bound(1024 * MB, &err) == BS_OK && malloc(64 * MB);
+    free(within);
+    return within && !more;
+}
+
+static void a_bound_process_is_refused_what_goes_beyond(void **state)
+{
+#if defined(__SANITIZE_ADDRESS__)
+    skip(); /* the sanitizer ends the program instead */
+#endif
+    assert_true(in_child(bounded_allocations_are_refused_and_the_rest_goes_on));
+}
+
+static bool freed_frames_leave(void)
+{
+    bs_memory_settle();
+    uint64_t before = bs_memory_resident();
+    char *frame[20];
+    for (int round = 0; round < 3; round++) {
+        for (int i = 0; i < 20; i++) {
+            frame[i] = malloc(2 * MB);
+            memset(frame[i], 1, 2 * MB);
+        }
+        for (int i = 0; i < 20; i++)
+            free(frame[i]);
+    }
+    return bs_memory_resident() < before + 2 * MB;
+}
+
+static void after_settling_freed_frames_leave_the_process(void **state)
+{
+#if defined(__SANITIZE_ADDRESS__)
+    skip(); /* the sanitizer keeps freed blocks */
+#endif
+    assert_true(in_child(freed_frames_leave));
+}
+
+static void trimming_gives_back_what_loading_touched(void **state)
+{
+    uint64_t before, after;
+    assert_int_equal(bs_memory_of_process(getpid(), &before), BS_OK);
+    bs_memory_trim();
+    assert_int_equal(bs_memory_of_process(getpid(), &after), BS_OK);
+    assert_true(after < before);
+    char text[64];
+    snprintf(text, sizeof(text), "%d %s", 42, bs_version()); /* code and constants are still there */
+    assert_int_equal(strncmp(text, "42 ", 3), 0);
+}
+
 int main(void)
 {
 #define ON_MACHINE(test) cmocka_unit_test_setup_teardown(test, make_machine, remove_machine)
@@ -313,6 +388,9 @@ int main(void)
         cmocka_unit_test(resident_follows_what_is_touched_and_peak_remembers_it),
         cmocka_unit_test(a_tree_counts_shared_pages_once),
         cmocka_unit_test(a_process_that_is_gone_has_no_reading),
+        cmocka_unit_test(a_bound_process_is_refused_what_goes_beyond),
+        cmocka_unit_test(after_settling_freed_frames_leave_the_process),
+        cmocka_unit_test(trimming_gives_back_what_loading_touched),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,87 @@
+/* What a process does for its own memory (see bodyscript/memory.h).
+ *
+ * Loading a program that is linked to some 135 shared libraries touches about 21 MB of their pages, most of them
+ * only to resolve symbols; glibc keeps freed frames in its heap because its mmap threshold grows with them, and
+ * opens a heap per thread; libx264 asks for huge pages and gets 2 MB where it needs 100 KB. None of that is needed
+ * to run a job, and all of it would count against the job's reservation. */
+#include <errno.h>
+#include <link.h>
+#include <malloc.h>
+#include <pthread.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "memory_internal.h"
+
+enum {
+    HEAP_BLOCK_MAX = 128 * 1024, /* larger blocks are mapped on their own, and unmapped when freed */
+    HEAP_TRIM = 128 * 1024,      /* free bytes at the heap's end from which on they are given back */
+    THREAD_STACK = 1024 * 1024,
+};
+
+/* Segments that are mapped from a file and never written: their pages are in the page cache, too. What the dynamic
+ * linker relocated lies in writable segments (also where it is read-only by now) and is left alone. */
+static int drop_segments(struct dl_phdr_info *object, size_t size, void *opaque)
+{
+    const uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
+    for (int i = 0; i < object->dlpi_phnum; i++)
+        if (object->dlpi_phdr[i].p_type == PT_DYNAMIC) {
+            const ElfW(Dyn) *entry = (const ElfW(Dyn) *)(object->dlpi_addr + object->dlpi_phdr[i].p_vaddr);
+            for (; entry->d_tag != DT_NULL; entry++)
+                if (entry->d_tag == DT_TEXTREL)
+                    return 0; /* relocated in place */
+        }
+    for (int i = 0; i < object->dlpi_phnum; i++) {
+        const ElfW(Phdr) *segment = &object->dlpi_phdr[i];
+        if (segment->p_type != PT_LOAD || (segment->p_flags & PF_W))
+            continue;
+        uintptr_t first = (object->dlpi_addr + segment->p_vaddr + page - 1) & ~(page - 1);
+        uintptr_t end = (object->dlpi_addr + segment->p_vaddr + segment->p_filesz) & ~(page - 1);
+        if (first < end)
+            madvise((void *)first, end - first, MADV_DONTNEED);
+    }
+    return 0;
+}
+
+void bs_memory_trim(void)
+{
+    malloc_trim(0);
+    dl_iterate_phdr(drop_segments, NULL);
+}
+
+void bs_memory_settle(void)
+{
+    mallopt(M_ARENA_MAX, 1);
+    mallopt(M_MMAP_THRESHOLD, HEAP_BLOCK_MAX);
+    mallopt(M_TRIM_THRESHOLD, HEAP_TRIM);
+    prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0);
+
+    pthread_attr_t attributes;
+    if (pthread_attr_init(&attributes) == 0) {
+        if (pthread_attr_setstacksize(&attributes, THREAD_STACK) == 0)
+            pthread_setattr_default_np(&attributes);
+        pthread_attr_destroy(&attributes);
+    }
+    bs_memory_trim();
+}
+
+bs_status bs_memory_bound(uint64_t bytes, bs_error *err)
+{
+    char text[4096];
+    int64_t data = bs_memory_read_file("/proc/self/status", text, sizeof(text)) > 0 ? bs_memory_kb_line(text, "VmData:")
+                                                                                    : -1;
+    if (data < 0)
+        return bs_fail(err, BS_ERR_FAILED, "memory cannot be bounded: /proc/self/status does not tell VmData");
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_DATA, &limit) != 0)
+        return bs_fail(err, BS_ERR_FAILED, "memory cannot be bounded: %s", strerror(errno));
+    rlim_t wanted = bytes < RLIM_INFINITY - (rlim_t)data ? (rlim_t)data + bytes : RLIM_INFINITY;
+    limit.rlim_cur = limit.rlim_max = wanted < limit.rlim_max ? wanted : limit.rlim_max;
+    if (setrlimit(RLIMIT_DATA, &limit) != 0)
+        return bs_fail(err, BS_ERR_FAILED, "memory cannot be bounded to %.1f MB: %s", (double)wanted / (1 << 20),
+                       strerror(errno));
+    return BS_OK;
+}
