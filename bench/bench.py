@@ -22,6 +22,7 @@ import time
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 BUILD = ROOT / "build"
+os.environ.setdefault("BODYSCRIPT_MODELS", str(BUILD / "models"))
 PROGRAM = BUILD / "bodyscript"
 PEERS = BUILD / "peers"
 MODELS = ("lite", "full", "heavy")
