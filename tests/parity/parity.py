@@ -173,6 +173,10 @@ def main():
     p.add_argument("--all", action="store_true"), p.add_argument("--verbose", action="store_true")
     p.add_argument("--frames", type=int, default=0), p.add_argument("--isa"), p.add_argument("--only")
     a = p.parse_args()
+    models = pathlib.Path(os.environ.setdefault("BODYSCRIPT_MODELS", str(ROOT / "build/models")))
+    if not (models / "pose_detection.tflite").exists():
+        print("skipped: the weights are not in build/models (./dev setup fetches them)")
+        return 77
     limit = a.frames or (0 if a.all else 60)
     g = SHARED / "golden"
     results = []
