@@ -32,6 +32,8 @@ typedef struct bs_video_info {
     bool full_range, hdr, interlaced;
     bs_color_matrix matrix;
     int level, reference_frames;   /* from the codec's header; 0 where unknown */
+    int reorder_frames;            /* pictures that a decoder holds back to put them into order */
+    int64_t picture_bytes;         /* of one decoded picture with its padding; 0 where the format is unknown */
     double frame_rate;             /* average; 0 where unknown */
     int64_t duration_us;           /* 0 where unknown */
     int64_t frames;                /* as the header or the duration tells; 0 where unknown */
