@@ -1,0 +1,512 @@
+/* Start and stop of the server, and the way of a request from its first line to its answer (see http.h).
+ *
+ * libmicrohttpd calls, in one of its event threads: first_line; then handle for the headers, for every part of the
+ * body, and once more when it is complete; then request_over. A request that may wait is put into a lane while its
+ * connection is suspended; handle is called once more when it is resumed, and finds the answer. */
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <netdb.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/random.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "service/http/internal.h"
+
+enum {
+    SILENCE_SECONDS = 60, /* libmicrohttpd's own limit, for any connection */
+    CONNECTIONS_MIN = 256,
+    CONNECTIONS_MAX = 4096,
+    CONNECTIONS_SHARE = 20,  /* one part in so many of the memory limit, at most, is for connections */
+    SPARE_DESCRIPTORS = 256, /* beside connections: files that are served, uploads, the store, jobs */
+    CLEAN_SECONDS = 60,
+    FLUSH_TENTHS = 20, /* tenths of a second for answers under way when the server stops */
+};
+
+/* -- a request ------------------------------------------------------------------------------------------------ */
+
+static void *first_line(void *opaque, const char *uri, struct MHD_Connection *connection)
+{
+    bs_http *http = opaque;
+    bs_request *r = calloc(1, sizeof(*r));
+    if (!r)
+        return NULL;
+    r->http = http;
+    r->connection = connection;
+    r->bad_uri = strstr(uri, "%00") != NULL;
+    clock_gettime(CLOCK_MONOTONIC, &r->began);
+    const union MHD_ConnectionInfo *info = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
+    r->socket = info ? info->socket_context : NULL;
+    bs_sockets_move(http->sockets, r->socket, BS_SOCKET_HEADERS);
+    return r;
+}
+
+static int64_t nanoseconds_since(const struct timespec *began)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (now.tv_sec - began->tv_sec) * 1000000000ll + (now.tv_nsec - began->tv_nsec);
+}
+
+static void request_over(void *opaque, struct MHD_Connection *connection, void **context,
+                         enum MHD_RequestTerminationCode why)
+{
+    bs_http *http = opaque;
+    bs_request *r = *context;
+    if (!r)
+        return;
+    int64_t took = nanoseconds_since(&r->began);
+    if (r->route && r->status) {
+        bs_route_counters *counters = &http->counters[r->route - bs_routes];
+        atomic_fetch_add_explicit(&counters->by_class[r->status / 100 % 6], 1, memory_order_relaxed);
+        atomic_fetch_add_explicit(&counters->nanoseconds, (uint64_t)took, memory_order_relaxed);
+    }
+    bool silent = r->route && r->route->flags & BS_ROUTE_SILENT && r->status < 500;
+    if (r->seen)
+        bs_log(silent ? BS_LOG_DEBUG : BS_LOG_INFO, "http", "%s %s: %u after %.1f ms%s", r->method, r->url, r->status,
+               (double)took / 1e6, why == MHD_REQUEST_TERMINATED_COMPLETED_OK ? "" : ", connection closed");
+    bs_upload_close(http, &r->upload);
+    if (r->response)
+        MHD_destroy_response(r->response);
+    bs_sockets_move(http->sockets, r->socket, BS_SOCKET_WAITING);
+    free(r->body);
+    free(r);
+    *context = NULL;
+}
+
+/* Equal or not in the same time, whatever the difference. */
+static bool same_secret(const char *given, const char *secret)
+{
+    size_t n = strlen(given), m = strlen(secret);
+    unsigned difference = n != m;
+    for (size_t i = 0; i < n; i++)
+        difference |= (unsigned char)given[i] ^ (unsigned char)secret[m ? i % m : 0];
+    return m && !difference;
+}
+
+static bool bearer_is(bs_request *r, const char *secret)
+{
+    const char *given = bs_request_header(r, "Authorization");
+    return secret && given && !strncasecmp(given, "Bearer ", 7) && same_secret(given + 7, secret);
+}
+
+bool bs_request_is_admin(bs_request *r)
+{
+    return bearer_is(r, r->http->admin_token);
+}
+
+bool bs_request_has_api_key(bs_request *r)
+{
+    const char *key = r->http->settings->api_key, *given = bs_request_header(r, "X-API-Key");
+    if (!key || !*key)
+        return true;
+    return bearer_is(r, key) || (given && same_secret(given, key)) || bs_request_is_admin(r);
+}
+
+/* A page of another site cannot make its visitor's browser change things here; CORS_ALLOW_ORIGINS lets it. */
+static bool forged(bs_request *r)
+{
+    const char *site = bs_request_header(r, "Sec-Fetch-Site");
+    const char *list = r->http->settings->cors_allow_origins;
+    if (!strcmp(r->method, "GET") || r->head || !site || (list && *list))
+        return false;
+    return strcmp(site, "same-origin") && strcmp(site, "same-site") && strcmp(site, "none");
+}
+
+/* The length that the headers tell. */
+static uint64_t declared_length(bs_request *r)
+{
+    const char *length = bs_request_header(r, "Content-Length");
+    if (bs_request_header(r, "Transfer-Encoding"))
+        return UINT64_MAX;
+    return length ? strtoull(length, NULL, 10) : 0;
+}
+
+/* The headers are in: false where the request is answered already. */
+static bool begin(bs_request *r)
+{
+    r->declared = declared_length(r);
+    if (r->bad_uri) {
+        bs_answer_error(r, MHD_HTTP_BAD_REQUEST, "The path holds a NUL character");
+        return false;
+    }
+    r->route = bs_route_find(r);
+    if (!r->route)
+        return false;
+    if (forged(r)) {
+        bs_answer_error(r, MHD_HTTP_FORBIDDEN,
+                        "Pages of other sites may not do that; CORS_ALLOW_ORIGINS can allow them");
+        return false;
+    }
+    if (r->route->flags & BS_ROUTE_ADMIN && !bs_request_is_admin(r)) {
+        bs_answer_error(r, MHD_HTTP_UNAUTHORIZED, "This needs the administrator's token: Authorization: Bearer …");
+        bs_answer_header(r, "WWW-Authenticate", "Bearer");
+        return false;
+    }
+    if (r->route->flags & BS_ROUTE_UPLOAD)
+        return bs_upload_begin(r);
+    if (r->declared > BS_HTTP_BODY_MAX && r->declared != UINT64_MAX) {
+        bs_answer_error(r, MHD_HTTP_CONTENT_TOO_LARGE, "The body is larger than %d bytes", BS_HTTP_BODY_MAX);
+        return false;
+    }
+    return true;
+}
+
+/* A part of the body; false closes the connection. Bodies that nobody asked for are dropped, within the bound. */
+static bool take_body(bs_request *r, const char *data, size_t size)
+{
+    bs_sockets_received(r->socket, size);
+    if (r->upload)
+        return bs_upload_data(r, data, size);
+    if (r->body_size + size > BS_HTTP_BODY_MAX)
+        return false;
+    if (r->route && r->route->flags & BS_ROUTE_BODY) {
+        char *grown = realloc(r->body, r->body_size + size);
+        if (!grown)
+            return false;
+        memcpy(grown + r->body_size, data, size);
+        r->body = grown;
+    }
+    r->body_size += size;
+    return true;
+}
+
+static enum MHD_Result send_answer(bs_request *r)
+{
+    if (!r->response)
+        bs_answer_error(r, MHD_HTTP_SERVICE_UNAVAILABLE, "The server has no memory for this answer now");
+    if (!r->response)
+        return MHD_NO;
+    bs_sockets_move(r->http->sockets, r->socket, BS_SOCKET_ANSWER);
+    enum MHD_Result queued = MHD_queue_response(r->connection, r->status, r->response);
+    MHD_destroy_response(r->response); /* the connection holds it now */
+    r->response = NULL;
+    return queued;
+}
+
+/* Runs in a lane. */
+static void run_in_lane(bs_request *r)
+{
+    struct MHD_Connection *connection = r->connection;
+    r->route->handle(r);
+    r->done = true;
+    MHD_resume_connection(connection); /* `r` may be gone from here on */
+}
+
+/* The request is complete: answered here and now, or put into a lane. */
+static enum MHD_Result finish(bs_request *r)
+{
+    if (r->upload && !bs_upload_end(r))
+        return send_answer(r);
+    if (!(r->route->flags & (BS_ROUTE_QUICK | BS_ROUTE_SLOW)) || (r->route->at_once && r->route->at_once(r))) {
+        if (!r->response)
+            r->route->handle(r);
+        return send_answer(r);
+    }
+    r->in_lane = true;
+    MHD_suspend_connection(r->connection); /* first: the lane may be done with it before this returns */
+    if (!bs_lane_put(r->route->flags & BS_ROUTE_SLOW ? r->http->slow : r->http->quick, r)) {
+        bs_answer_error(r, MHD_HTTP_SERVICE_UNAVAILABLE, "Server is stopping");
+        r->done = true;
+        MHD_resume_connection(r->connection);
+    }
+    return MHD_YES;
+}
+
+static enum MHD_Result handle(void *opaque, struct MHD_Connection *connection, const char *url, const char *method,
+                              const char *version, const char *data, size_t *size, void **context)
+{
+    bs_request *r = *context;
+    if (!r)
+        return MHD_NO;
+    if (!r->seen) {
+        r->seen = true;
+        r->url = url;
+        r->method = method;
+        r->head = !strcmp(method, "HEAD");
+        bs_sockets_move(r->http->sockets, r->socket, BS_SOCKET_BODY);
+        if (begin(r))
+            return MHD_YES;
+        bs_sockets_linger(r->socket, r->declared < 1ull << 30 ? r->declared : 1ull << 30);
+        return send_answer(r);
+    }
+    if (r->done)
+        return send_answer(r);
+    if (*size) {
+        bool go_on = take_body(r, data, *size);
+        *size = 0;
+        return go_on ? MHD_YES : MHD_NO;
+    }
+    return r->in_lane ? MHD_YES : finish(r);
+}
+
+static void connection_changed(void *opaque, struct MHD_Connection *connection, void **socket_context,
+                               enum MHD_ConnectionNotificationCode what)
+{
+    bs_http *http = opaque;
+    if (what == MHD_CONNECTION_NOTIFY_STARTED) {
+        const union MHD_ConnectionInfo *info = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+        *socket_context = info ? bs_sockets_add(http->sockets, info->connect_fd) : NULL;
+    } else {
+        bs_sockets_remove(http->sockets, *socket_context);
+        *socket_context = NULL;
+    }
+}
+
+static void library_says(void *opaque, const char *format, va_list args)
+{
+    char text[512];
+    if (!bs_log_enabled(BS_LOG_DEBUG))
+        return;
+    vsnprintf(text, sizeof(text), format, args);
+    text[strcspn(text, "\n")] = '\0';
+    bs_log(BS_LOG_DEBUG, "http", "%s", text);
+}
+
+/* -- housekeeping ----------------------------------------------------------------------------------------------- */
+
+static void job_changed(void *opaque, const char *id)
+{
+    bs_http *http = opaque;
+    uint64_t one = 1;
+    bs_status_cache_expire(http->cache);
+    if (write(http->wake, &one, sizeof(one)) < 0)
+        return; /* it is awake already */
+}
+
+static void *keep_house(void *opaque)
+{
+    bs_http *http = opaque;
+    time_t cleaned = 0;
+    while (!atomic_load(&http->stopping)) {
+        bool busy = bs_sockets_sweep(http->sockets);
+        struct pollfd wait = {.fd = http->wake, .events = POLLIN};
+        uint64_t count;
+        if (poll(&wait, 1, busy ? 20 : 1000) > 0 && read(http->wake, &count, sizeof(count)) < 0)
+            continue;
+        bs_events_pump(http->events);
+        struct timespec now;
+        clock_gettime(CLOCK_MONOTONIC, &now);
+        if (now.tv_sec - cleaned >= CLEAN_SECONDS) {
+            cleaned = now.tv_sec;
+            bs_artifacts_sweep_incoming(http->artifacts, SILENCE_SECONDS);
+        }
+    }
+    return NULL;
+}
+
+/* -- start and stop ------------------------------------------------------------------------------------------- */
+
+/* The administrator's token: given, kept from an earlier start, or made now. */
+static bs_status read_token(bs_http *http, bs_error *err)
+{
+    const bs_settings *s = http->settings;
+    if (s->admin_token && *s->admin_token) {
+        http->admin_token = strdup(s->admin_token);
+        return http->admin_token ? BS_OK : bs_fail(err, BS_ERR_NOMEM, "no memory for the administrator's token");
+    }
+    char path[PATH_MAX], token[65] = "";
+    if (snprintf(path, sizeof(path), "%s/admin_token", s->data_dir) >= (int)sizeof(path))
+        return bs_fail(err, BS_ERR_USAGE, "DATA_DIR is longer than a path may be");
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    if (fd >= 0) {
+        ssize_t got = read(fd, token, sizeof(token) - 1);
+        close(fd);
+        token[got > 0 ? got : 0] = '\0';
+        token[strcspn(token, "\r\n")] = '\0';
+        if (strlen(token) < 16)
+            return bs_fail(err, BS_ERR_USAGE, "'%s' holds no token of 16 characters or more; remove it for a new one",
+                           path);
+    } else {
+        char a[BS_JOB_ID_LENGTH + 1];
+        bs_status status = bs_job_id_new(a, err);
+        if (status)
+            return status;
+        strcpy(token, a);
+        fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+        if (fd < 0 || dprintf(fd, "%s\n", token) < 0 || fsync(fd)) {
+            status = bs_fail(err, BS_ERR_IO, "the administrator's token cannot be kept in '%s': %s", path,
+                             strerror(errno));
+            if (fd >= 0)
+                close(fd);
+            return status;
+        }
+        close(fd);
+    }
+    bs_log(BS_LOG_INFO, "http", "the administrator's token is in %s", path);
+    http->admin_token = strdup(token);
+    return http->admin_token ? BS_OK : bs_fail(err, BS_ERR_NOMEM, "no memory for the administrator's token");
+}
+
+/* As many connections as a share of the memory and the descriptors allow. */
+static int connection_limit(const bs_settings *settings)
+{
+    int64_t by_memory = settings->memory_limit_mb * 1048576 / CONNECTIONS_SHARE / BS_HTTP_CONNECTION_MEMORY;
+    int64_t limit = by_memory < CONNECTIONS_MIN   ? CONNECTIONS_MIN
+                    : by_memory > CONNECTIONS_MAX ? CONNECTIONS_MAX
+                                                  : by_memory;
+    struct rlimit files;
+    if (getrlimit(RLIMIT_NOFILE, &files))
+        return CONNECTIONS_MIN;
+    rlim_t wanted = (rlim_t)limit * 2 + SPARE_DESCRIPTORS; /* an answer may hold a file open */
+    if (files.rlim_cur < wanted) {
+        files.rlim_cur = files.rlim_max < wanted ? files.rlim_max : wanted;
+        setrlimit(RLIMIT_NOFILE, &files);
+    }
+    if (files.rlim_cur < wanted)
+        limit = files.rlim_cur > SPARE_DESCRIPTORS + 64 ? (int64_t)(files.rlim_cur - SPARE_DESCRIPTORS) / 2 : 32;
+    return (int)limit;
+}
+
+static bs_status listen_on(bs_http *http, bs_error *err)
+{
+    const bs_settings *s = http->settings;
+    char port[8];
+    snprintf(port, sizeof(port), "%d", (int)s->port);
+    struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE | AI_NUMERICSERV | AI_NUMERICHOST};
+    struct addrinfo *found = NULL;
+    const char *host = !strcmp(s->host, "localhost") ? "127.0.0.1" : s->host;
+    if (getaddrinfo(host, port, &hints, &found))
+        return bs_fail(err, BS_ERR_USAGE,
+                       "HOST is '%s'; it takes an address, such as 127.0.0.1, 0.0.0.0 or ::", s->host);
+
+    int one = 1;
+    int fd = socket(found->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (fd >= 0)
+        setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
+    struct sockaddr_storage bound;
+    socklen_t length = sizeof(bound);
+    if (fd < 0 || bind(fd, found->ai_addr, found->ai_addrlen) || listen(fd, 1024) ||
+        getsockname(fd, (struct sockaddr *)&bound, &length)) {
+        bs_fail(err, BS_ERR_IO, "cannot listen on %s port %s: %s", s->host, port, strerror(errno));
+        if (fd >= 0)
+            close(fd);
+        freeaddrinfo(found);
+        return BS_ERR_IO;
+    }
+    freeaddrinfo(found);
+    getnameinfo((struct sockaddr *)&bound, length, NULL, 0, port, sizeof(port), NI_NUMERICSERV);
+    bool v6 = strchr(host, ':') != NULL;
+    snprintf(http->address, sizeof(http->address), "http://%s%.64s%s:%s", v6 ? "[" : "", host, v6 ? "]" : "", port);
+    http->listening = fd;
+    return BS_OK;
+}
+
+static bs_status start_daemon(bs_http *http, int limit, bs_error *err)
+{
+    http->daemon = MHD_start_daemon(
+        MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG, 0, NULL, NULL, handle, http,
+        MHD_OPTION_EXTERNAL_LOGGER, library_says, NULL, MHD_OPTION_LISTEN_SOCKET, http->listening,
+        MHD_OPTION_THREAD_POOL_SIZE, (unsigned)BS_HTTP_EVENT_THREADS, MHD_OPTION_THREAD_STACK_SIZE,
+        (size_t)(256 * 1024), MHD_OPTION_CONNECTION_LIMIT, (unsigned)limit, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
+        (size_t)BS_HTTP_CONNECTION_MEMORY, MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)SILENCE_SECONDS,
+        MHD_OPTION_NOTIFY_COMPLETED, request_over, http, MHD_OPTION_NOTIFY_CONNECTION, connection_changed, http,
+        MHD_OPTION_URI_LOG_CALLBACK, first_line, http, MHD_OPTION_END);
+    if (!http->daemon)
+        return bs_fail(err, BS_ERR_FAILED, "the HTTP server cannot be started: %s", strerror(errno));
+    http->listening = -1;
+    return BS_OK;
+}
+
+bs_status bs_http_start(bs_http **out, const bs_settings *settings, bs_store *store, bs_artifacts *artifacts,
+                        bs_worker *worker, bs_error *err)
+{
+    bs_http *http = calloc(1, sizeof(*http));
+    if (!http)
+        return bs_fail(err, BS_ERR_NOMEM, "no memory for the HTTP server");
+    http->settings = settings;
+    http->store = store;
+    http->artifacts = artifacts;
+    http->worker = worker;
+    http->listening = http->wake = -1;
+    clock_gettime(CLOCK_MONOTONIC, &http->started);
+    signal(SIGPIPE, SIG_IGN); /* a client that is gone is an error of its write, not of the program */
+
+    int limit = connection_limit(settings);
+    bs_status status = BS_ERR_NOMEM;
+    http->counters = calloc((size_t)bs_routes_count, sizeof(*http->counters));
+    http->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (!http->counters || http->wake < 0) {
+        bs_fail(err, BS_ERR_NOMEM, "no memory for the HTTP server");
+        goto out;
+    }
+    if ((status = read_token(http, err)) || (status = bs_sockets_open(&http->sockets, limit, err)) ||
+        (status = bs_status_cache_open(&http->cache, http, err)) ||
+        (status = bs_events_open(&http->events, http, err)) ||
+        (status = bs_gallery_open(&http->gallery, settings->data_dir, err)) ||
+        (status = bs_lane_start(&http->quick, 1, run_in_lane, err)) ||
+        (status = bs_lane_start(&http->slow, 2, run_in_lane, err)) || (status = listen_on(http, err)) ||
+        (status = start_daemon(http, limit, err)))
+        goto out;
+    if (pthread_create(&http->keeper, NULL, keep_house, http)) {
+        status = bs_fail(err, BS_ERR_NOMEM, "the server's threads cannot be started");
+        goto out;
+    }
+    http->keeper_runs = true;
+    bs_worker_listen(worker, job_changed, http);
+    bs_log(BS_LOG_INFO, "http", "listening on %s, %d connections at most", http->address, limit);
+    *out = http;
+    http = NULL;
+out:
+    bs_http_stop(&http);
+    return status;
+}
+
+const char *bs_http_address(const bs_http *http)
+{
+    return http->address;
+}
+
+void bs_http_refuse(bs_http *http)
+{
+    atomic_store(&http->refusing, true);
+}
+
+void bs_http_stop(bs_http **out)
+{
+    bs_http *http = *out;
+    if (!http)
+        return;
+    uint64_t one = 1;
+    if (http->keeper_runs)
+        bs_worker_listen(http->worker, NULL, NULL);
+    atomic_store(&http->refusing, true);
+    atomic_store(&http->stopping, true);
+    if (http->daemon) {
+        int fd = MHD_quiesce_daemon(http->daemon);
+        if (fd >= 0)
+            close(fd);
+    }
+    if (http->keeper_runs && write(http->wake, &one, sizeof(one)) == sizeof(one))
+        pthread_join(http->keeper, NULL);
+    /* No connection may be suspended when the daemon stops: streams end, and lanes answer what they hold. */
+    bs_events_end(http->events);
+    bs_lane_end(http->quick);
+    bs_lane_end(http->slow);
+    for (int i = 0; http->daemon && i < FLUSH_TENTHS && bs_sockets_answering(http->sockets); i++)
+        usleep(100000);
+    if (http->daemon)
+        MHD_stop_daemon(http->daemon);
+    bs_lane_close(&http->quick);
+    bs_lane_close(&http->slow);
+    if (http->listening >= 0)
+        close(http->listening);
+    bs_events_close(&http->events);
+    bs_gallery_close(&http->gallery);
+    bs_status_cache_close(&http->cache);
+    bs_sockets_close(&http->sockets);
+    if (http->wake >= 0)
+        close(http->wake);
+    free(http->counters);
+    free(http->admin_token);
+    free(http);
+    *out = NULL;
+}

@@ -1,0 +1,453 @@
+/* POST /api/upload: from the socket to the disk, checked while it arrives, then probed and queued (see internal.h).
+ *
+ * What can be told from the headers is told before a byte is read: no key, no room in the queue, memory or disk, too
+ * large. What shows later (a length that lied, a file that is no video) ends the upload there and then: the answer is
+ * written to the socket, the connection closed, and what the client still sends is drained for a while so that it
+ * gets to read the answer. */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "service/http/internal.h"
+#include "service/http/multipart.h"
+#include "service/http/sniff.h"
+
+enum {
+    FIELD_SIZE = 64,           /* bytes of a form field's value */
+    SWALLOW = 256 * 1024,      /* so little that is left of a refused body is read, and the connection kept */
+    KEY_MAX = 255,             /* characters of an Idempotency-Key */
+    UPLOADS_RETRY_SECONDS = 10 /* when too many arrive at a time */
+};
+
+struct bs_upload {
+    bs_multipart multipart;
+    bs_incoming incoming;
+    bs_job job;
+    uint64_t max_bytes, file_bytes, received;
+    bool in_file, has_file;
+    char field[FIELD_SIZE], value[FIELD_SIZE];
+    size_t value_length;
+    unsigned char head[BS_SNIFF_BYTES];
+    bool sniffed;
+    unsigned refused; /* the status of the answer; 0: not refused */
+};
+
+/* -- fields of the form -------------------------------------------------------------------------------------------- */
+
+static bool parse_int(const char *text, int64_t min, int64_t max, int64_t *out)
+{
+    size_t digits = strspn(text, "0123456789");
+    if (!digits || digits > 18 || text[digits])
+        return false;
+    int64_t n = strtoll(text, NULL, 10);
+    if (n < min || n > max)
+        return false;
+    *out = n;
+    return true;
+}
+
+static bool parse_bool(const char *text, bool *out)
+{
+    static const char *const words[] = {"false", "true", "0", "1", "no", "yes", "off", "on"};
+    for (int i = 0; i < 8; i++)
+        if (!strcasecmp(text, words[i])) {
+            *out = i % 2;
+            return true;
+        }
+    return false;
+}
+
+static bs_status wants(bs_error *err, const char *field, const char *what)
+{
+    return bs_fail(err, BS_ERR_USAGE, "The field '%s' takes %s", field, what);
+}
+
+static bs_status set_mode(bs_job_options *o, const char *value, bs_error *err)
+{
+    for (int i = BS_MODE_ULTRA_FAST; i <= BS_MODE_QUALITY; i++)
+        if (!strcmp(value, bs_mode_name(i))) {
+            o->mode = i;
+            return BS_OK;
+        }
+    return wants(err, "mode", "ultra_fast, fast, smart or quality");
+}
+
+static bs_status set_model(bs_job_options *o, const char *value, bs_error *err)
+{
+    for (int i = 0; i < BS_MODEL_KINDS; i++)
+        if (!strcmp(value, bs_model_name(i))) {
+            o->model = i;
+            return BS_OK;
+        }
+    return wants(err, "model", "lite, full or heavy");
+}
+
+static bs_status set_format(bs_job_options *o, const char *value, bs_error *err)
+{
+    if (strcmp(value, "jpg") && strcmp(value, "png"))
+        return wants(err, "frame_format", "jpg or png");
+    o->png = !strcmp(value, "png");
+    return BS_OK;
+}
+
+/* One field; an empty one counts as not given, as browsers send it for an empty box. Unknown ones are left alone. */
+static bs_status set_field(bs_upload *u, const bs_settings *settings, const char *name, const char *value,
+                           bs_error *err)
+{
+    bs_job_options *o = &u->job.options;
+    int64_t n = 0;
+    bool flag = false;
+    if (!value[0])
+        return BS_OK;
+    if (!strcmp(name, "mode"))
+        return set_mode(o, value, err);
+    if (!strcmp(name, "model"))
+        return set_model(o, value, err);
+    if (!strcmp(name, "frame_format"))
+        return set_format(o, value, err);
+    if (!strcmp(name, "interval") || !strcmp(name, "frame_extraction_interval")) {
+        if (!parse_int(value, 1, 10000, &n))
+            return wants(err, name, "a whole number from 1 to 10000");
+        o->interval = (int)n;
+    } else if (!strcmp(name, "people")) {
+        if (!parse_int(value, 1, BS_MAX_PEOPLE, &n))
+            return wants(err, name, "a whole number from 1 to 16");
+        o->people = (int)n;
+    } else if (!strcmp(name, "max_video_width")) {
+        if (!parse_int(value, 0, 16384, &n))
+            return wants(err, name, "a whole number from 0 to 16384");
+        o->max_width = (int)n;
+    } else if (!strcmp(name, "max_video_duration_seconds")) {
+        int64_t most = settings->max_video_duration_seconds;
+        if (!parse_int(value, 1, most ? most : 864000, &n))
+            return bs_fail(err, BS_ERR_USAGE, "The field '%s' takes a whole number from 1 to %lld", name,
+                           (long long)(most ? most : 864000));
+        o->max_duration_us = n * 1000000;
+    } else if (!strcmp(name, "exact") || !strcmp(name, "save_frames") || !strcmp(name, "no_video")) {
+        if (!parse_bool(value, &flag))
+            return wants(err, name, "true or false");
+        *(name[0] == 'e' ? &o->exact : name[0] == 's' ? &o->save_frames : &o->no_video) = flag;
+    }
+    return BS_OK;
+}
+
+/* The last part of the name, for people to read: no folders, no control characters. */
+static void keep_name(char *out, size_t size, const char *name)
+{
+    const char *slash = strrchr(name, '/'), *backslash = strrchr(name, '\\');
+    const char *last = slash > backslash ? slash : backslash;
+    snprintf(out, size, "%.*s", (int)size - 1, last ? last + 1 : name);
+    bs_text_clean(out);
+    if (!out[0])
+        snprintf(out, size, "video");
+}
+
+/* -- parts of the form, as they arrive ----------------------------------------------------------------------------- */
+
+static bs_status begin_part(void *opaque, const bs_multipart_part *part, bs_error *err)
+{
+    bs_request *r = opaque;
+    bs_upload *u = r->upload;
+    u->in_file = !strcmp(part->name, "file");
+    u->value_length = 0;
+    snprintf(u->field, sizeof(u->field), "%s", part->name);
+    if (!u->in_file)
+        return BS_OK;
+    if (u->has_file)
+        return bs_fail(err, BS_ERR_USAGE, "The form has more than one field 'file'; a job is one video");
+    if (!part->has_filename)
+        return bs_fail(err, BS_ERR_USAGE, "The field 'file' is to be a file");
+    u->has_file = true;
+    keep_name(u->job.filename, sizeof(u->job.filename), part->filename);
+    return BS_OK;
+}
+
+static bs_status check_kind(bs_upload *u, bs_error *err)
+{
+    u->sniffed = true;
+    size_t size = u->file_bytes < sizeof(u->head) ? (size_t)u->file_bytes : sizeof(u->head);
+    if (!size)
+        return bs_fail(err, BS_ERR_INPUT, "The file is empty");
+    if (!bs_sniff(u->head, size))
+        return bs_fail(err, BS_ERR_INPUT,
+                       "The file is not a video or photo in a known format (MP4, MOV, MKV, WebM, AVI, "
+                       "JPEG, PNG, WebP …)");
+    return BS_OK;
+}
+
+static bs_status write_all(int fd, const char *data, size_t size, bs_error *err)
+{
+    while (size) {
+        ssize_t n = write(fd, data, size);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0) {
+            int reason = n ? errno : ENOSPC;
+            bool full = reason == ENOSPC || reason == EDQUOT || reason == EFBIG;
+            return bs_fail(err, full ? BS_ERR_LIMIT : BS_ERR_IO, "The upload cannot be stored: %s", strerror(reason));
+        }
+        data += n;
+        size -= (size_t)n;
+    }
+    return BS_OK;
+}
+
+static bs_status take_file(bs_request *r, const char *data, size_t size, bs_error *err)
+{
+    bs_upload *u = r->upload;
+    if (u->file_bytes + size > u->max_bytes)
+        return bs_fail(err, BS_ERR_NOMEM, "File too large: the limit is %lld MB",
+                       (long long)r->http->settings->max_video_size_mb);
+    if (u->file_bytes < sizeof(u->head)) {
+        size_t room = sizeof(u->head) - (size_t)u->file_bytes;
+        memcpy(u->head + u->file_bytes, data, size < room ? size : room);
+    }
+    u->file_bytes += size;
+    bs_status status = BS_OK;
+    if (!u->sniffed && u->file_bytes >= sizeof(u->head))
+        status = check_kind(u, err);
+    return status ? status : write_all(u->incoming.fd, data, size, err);
+}
+
+static bs_status part_data(void *opaque, const void *data, size_t size, bs_error *err)
+{
+    bs_request *r = opaque;
+    bs_upload *u = r->upload;
+    if (u->in_file)
+        return take_file(r, data, size, err);
+    if (u->value_length + size >= sizeof(u->value))
+        return bs_fail(err, BS_ERR_USAGE, "The field '%s' is longer than %d bytes", u->field, FIELD_SIZE - 1);
+    memcpy(u->value + u->value_length, data, size);
+    u->value_length += size;
+    return BS_OK;
+}
+
+static bs_status part_over(void *opaque, bs_error *err)
+{
+    bs_request *r = opaque;
+    bs_upload *u = r->upload;
+    if (u->in_file)
+        return u->sniffed ? BS_OK : check_kind(u, err);
+    u->value[u->value_length] = '\0';
+    if (strlen(u->value) != u->value_length)
+        return bs_fail(err, BS_ERR_USAGE, "The field '%s' holds a NUL character", u->field);
+    return set_field(u, r->http->settings, u->field, u->value, err);
+}
+
+/* -- the way of an upload -------------------------------------------------------------------------------------------
+ */
+
+void bs_upload_close(bs_http *http, bs_upload **upload)
+{
+    bs_upload *u = *upload;
+    if (!u)
+        return;
+    bs_artifacts_discard(http->artifacts, &u->incoming);
+    atomic_fetch_sub(&http->uploads, 1);
+    free(u);
+    *upload = NULL;
+}
+
+static unsigned status_of(bs_status status)
+{
+    switch (status) {
+    case BS_ERR_INPUT: return MHD_HTTP_BAD_REQUEST;
+    case BS_ERR_USAGE: return MHD_HTTP_UNPROCESSABLE_CONTENT;
+    case BS_ERR_NOMEM: return MHD_HTTP_CONTENT_TOO_LARGE; /* of the upload, against its limit */
+    case BS_ERR_LIMIT: return MHD_HTTP_INSUFFICIENT_STORAGE;
+    default: return MHD_HTTP_SERVICE_UNAVAILABLE;
+    }
+}
+
+static void answer_verdict(bs_request *r, const bs_verdict *verdict)
+{
+    static const unsigned status[] = {
+        [BS_REFUSAL_NONE] = MHD_HTTP_SERVICE_UNAVAILABLE,   [BS_REFUSAL_CAPACITY] = MHD_HTTP_SERVICE_UNAVAILABLE,
+        [BS_REFUSAL_MEMORY] = MHD_HTTP_SERVICE_UNAVAILABLE, [BS_REFUSAL_STOPPING] = MHD_HTTP_SERVICE_UNAVAILABLE,
+        [BS_REFUSAL_INPUT] = MHD_HTTP_BAD_REQUEST,          [BS_REFUSAL_LIMIT] = MHD_HTTP_CONTENT_TOO_LARGE,
+    };
+    char seconds[16];
+    bs_answer_error(r, status[verdict->refusal], "%s", verdict->detail);
+    if (status[verdict->refusal] == MHD_HTTP_SERVICE_UNAVAILABLE) {
+        snprintf(seconds, sizeof(seconds), "%d", verdict->retry_after > 0 ? verdict->retry_after : 1);
+        bs_answer_header(r, "Retry-After", seconds);
+    }
+}
+
+static void answer_job(bs_request *r, const bs_job *job, bool before)
+{
+    const char *message = before ? "This upload was received before; this is its job"
+                                 : "Video uploaded successfully. Processing will start soon.";
+    double mb = (double)job->file_size / 1048576;
+    bs_answer_json(r, MHD_HTTP_OK,
+                   json_pack("{s:s, s:s, s:s, s:s, s:f}", "job_id", job->id, "status", bs_job_state_name(job->state),
+                             "message", message, "filename", job->filename, "file_size_mb",
+                             (double)(int64_t)(mb * 100 + 0.5) / 100));
+}
+
+/* The key of a repeated upload; false where it cannot be one (answered). */
+static bool idempotency_key(bs_request *r, const char **key)
+{
+    *key = bs_request_header(r, "Idempotency-Key");
+    if (*key && (!**key || strlen(*key) > KEY_MAX)) {
+        bs_answer_error(r, MHD_HTTP_UNPROCESSABLE_CONTENT, "Idempotency-Key takes 1 to %d characters", KEY_MAX);
+        return false;
+    }
+    return true;
+}
+
+/* Whether an upload can be taken in now; else answered. */
+static bool admitted(bs_request *r)
+{
+    bs_http *http = r->http;
+    bs_verdict verdict = {0};
+    const char *key;
+    bs_job job;
+    if (!idempotency_key(r, &key))
+        return false;
+    if (atomic_load(&http->refusing)) {
+        verdict = (bs_verdict){.refusal = BS_REFUSAL_STOPPING, .retry_after = 10, .detail = "Server is stopping"};
+    } else if (atomic_load(&http->uploads) >= BS_HTTP_UPLOADS) {
+        verdict = (bs_verdict){.refusal = BS_REFUSAL_CAPACITY, .retry_after = UPLOADS_RETRY_SECONDS};
+        snprintf(verdict.detail, sizeof(verdict.detail), "Server at capacity: %d uploads arrive at the moment",
+                 BS_HTTP_UPLOADS);
+    } else if (bs_worker_admits(http->worker, &verdict)) {
+        return true;
+    }
+    if (key && bs_store_find(http->store, key, &job, NULL) == BS_OK)
+        answer_job(r, &job, true);
+    else
+        answer_verdict(r, &verdict);
+    return false;
+}
+
+bool bs_upload_begin(bs_request *r)
+{
+    bs_http *http = r->http;
+    const bs_settings *settings = http->settings;
+    uint64_t max = (uint64_t)settings->max_video_size_mb * 1048576;
+    bs_error err = {0};
+    if (!bs_request_has_api_key(r)) {
+        bs_answer_error(r, MHD_HTTP_UNAUTHORIZED, "Uploads need the API key: X-API-Key: … or Authorization: Bearer …");
+        bs_answer_header(r, "WWW-Authenticate", "Bearer");
+        return false;
+    }
+    if (r->declared != UINT64_MAX && r->declared > max + BS_HTTP_MULTIPART_OVERHEAD) {
+        bs_answer_error(r, MHD_HTTP_CONTENT_TOO_LARGE, "File too large: the upload has %.1f MB, the limit is %lld MB",
+                        (double)r->declared / 1048576, (long long)settings->max_video_size_mb);
+        return false;
+    }
+    bs_upload *u = calloc(1, sizeof(*u));
+    if (!u) {
+        bs_answer_error(r, MHD_HTTP_SERVICE_UNAVAILABLE, "Server memory limit reached");
+        bs_answer_header(r, "Retry-After", "5");
+        return false;
+    }
+    u->incoming.fd = -1;
+    u->max_bytes = max;
+    atomic_fetch_add(&http->uploads, 1);
+    bs_multipart_sink sink = {begin_part, part_data, part_over, r};
+    bs_status status = bs_multipart_open(&u->multipart, bs_request_header(r, "Content-Type"), &sink, &err);
+    if (status) {
+        bs_answer_error(r, MHD_HTTP_UNPROCESSABLE_CONTENT, "%s", err.text);
+        goto refused;
+    }
+    if (!admitted(r))
+        goto refused;
+    if ((status = bs_job_init(&u->job, settings, &err)) ||
+        (status = bs_artifacts_receive(http->artifacts, r->declared < max ? r->declared : max, &u->incoming, &err))) {
+        bs_answer_failure(r, status, &err);
+        goto refused;
+    }
+    r->upload = u;
+    return true;
+refused:
+    bs_upload_close(http, &u);
+    return false;
+}
+
+/* Refused on the way: answered at once where much is still to come. */
+static bool refuse(bs_request *r, bs_status status, const bs_error *err)
+{
+    bs_upload *u = r->upload;
+    char text[1024];
+    unsigned code = status_of(status);
+    bs_artifacts_discard(r->http->artifacts, &u->incoming); /* the room is free from here on */
+    bs_answer_error(r, code, "%s", err->text);
+    if (code == MHD_HTTP_SERVICE_UNAVAILABLE)
+        bs_answer_header(r, "Retry-After", "5");
+    u->refused = code;
+    if (r->declared != UINT64_MAX && r->declared - u->received <= SWALLOW)
+        return true;
+
+    const union MHD_ConnectionInfo *info = MHD_get_connection_info(r->connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+    int length = bs_answer_raw(r, text, sizeof(text), code, err->text);
+    if (info && length && send(info->connect_fd, text, (size_t)length, MSG_DONTWAIT | MSG_NOSIGNAL) == length)
+        bs_sockets_linger(r->socket, r->declared == UINT64_MAX ? u->max_bytes : r->declared - u->received);
+    return false;
+}
+
+bool bs_upload_data(bs_request *r, const char *data, size_t size)
+{
+    bs_upload *u = r->upload;
+    bs_error err = {0};
+    u->received += size;
+    if (u->refused)
+        return true;
+    bs_status status = bs_multipart_feed(&u->multipart, data, size, &err);
+    return status ? refuse(r, status, &err) : true;
+}
+
+bool bs_upload_end(bs_request *r)
+{
+    bs_upload *u = r->upload;
+    bs_error err = {0};
+    if (u->refused)
+        return false;
+    if (bs_multipart_finish(&u->multipart, &err)) {
+        bs_answer_error(r, MHD_HTTP_BAD_REQUEST, "%s", err.text);
+        return false;
+    }
+    if (!u->has_file) {
+        bs_answer_error(r, MHD_HTTP_UNPROCESSABLE_CONTENT, "The field 'file' with the video is missing");
+        return false;
+    }
+    return true;
+}
+
+/* Runs in a lane: makes the upload durable, has it probed, queues it. */
+void bs_handle_upload(bs_request *r)
+{
+    bs_http *http = r->http;
+    bs_upload *u = r->upload;
+    bs_error err = {0};
+    bs_verdict verdict = {0};
+    bs_job job;
+    bool before = false;
+    const char *key = bs_request_header(r, "Idempotency-Key");
+
+    u->job.file_size = (int64_t)u->file_bytes;
+    bs_status status = bs_artifacts_accept(http->artifacts, &u->incoming, u->job.id, &err);
+    if (status) {
+        bs_answer_failure(r, status, &err);
+        return;
+    }
+    if (!bs_worker_submit(http->worker, &u->job, key, &job, &before, &verdict, &err)) {
+        bs_artifacts_remove(http->artifacts, u->job.id, NULL);
+        if (verdict.refusal == BS_REFUSAL_NONE)
+            bs_answer_failure(r, err.status, &err);
+        else
+            answer_verdict(r, &verdict);
+        return;
+    }
+    if (before)
+        bs_artifacts_remove(http->artifacts, u->job.id, NULL);
+    bs_status_cache_expire(http->cache);
+    bs_log(BS_LOG_INFO, "http", "job %s: %s, %.2f MB%s", job.id, job.filename, (double)job.file_size / 1048576,
+           before ? ", received before" : "");
+    answer_job(r, &job, before);
+}
