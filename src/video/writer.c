@@ -1,0 +1,361 @@
+/* The video writer: canvases into libx264, its packets and the input's sound into mp4.c (see writer.h).
+ *
+ * libx264's defaults keep some 50 pictures for looking ahead; here it looks ten ahead, which costs little size, and
+ * encodes one frame at a time per thread. Sound is written in spans of half a second, never beyond the picture that
+ * was written last, so that the two stay side by side in the file and end together. */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <libavcodec/bsf.h>
+#include <libavutil/opt.h>
+
+#include "av.h"
+#include "mp4.h"
+#include "sound.h"
+#include "writer.h"
+
+enum {
+    LOOK_AHEAD = 10,
+    KEY_SECONDS = 2, /* at most between places to seek to */
+    SOUND_SPAN_US = 500000,
+    SOUND_JITTER_PER_SECOND = 20, /* 1/20 s: time stamps of containers are coarser than sound */
+    SOUND_LEAP_SECONDS = 10,      /* a gap of more is a clock that jumped */
+    FALLBACK_DURATION = BS_MP4_TIMESCALE / 25,
+};
+
+struct bs_video_writer {
+    bs_video_writer_options options;
+    bs_mp4 *mp4;
+    AVCodecContext *encoder; /* NULL until the first frame */
+    AVFrame *picture;
+    AVPacket *packet;
+    int64_t first_us, last_us; /* of what was written */
+    int64_t last_pts, step;    /* in BS_MP4_TIMESCALE; step: what the last frame lasted */
+    int64_t frames;
+
+    bs_sound *sound; /* NULL once it has been given up */
+    AVBSFContext *filter;
+    AVCodecParameters *sound_format;
+    int sound_rate;
+    bool sound_started;
+    int64_t sound_next;     /* where the next packet is expected, in sound_rate */
+    int64_t sound_shift;    /* of a clock that jumped */
+    int64_t sound_duration; /* of the last packet */
+    bs_sound_packet *ahead; /* taken from the queue, not yet due */
+    char sound_note[160];
+};
+
+/* -- opening -------------------------------------------------------------------------------------------- */
+
+static void give_up_sound(bs_video_writer *w, const char *format, const char *what)
+{
+    snprintf(w->sound_note, sizeof(w->sound_note), format, what);
+    w->sound = NULL;
+}
+
+/* AAC of a transport stream has its description in every packet; MP4 wants it once. */
+static int open_filter(bs_video_writer *w)
+{
+    const AVCodecParameters *const format = w->sound->parameters;
+    const bool adts = format->codec_id == AV_CODEC_ID_AAC && format->extradata_size < 2;
+    const AVBitStreamFilter *const kind = av_bsf_get_by_name(adts ? "aac_adtstoasc" : "null");
+    int code = kind ? av_bsf_alloc(kind, &w->filter) : AVERROR_BSF_NOT_FOUND;
+    if (code >= 0)
+        code = avcodec_parameters_copy(w->filter->par_in, format);
+    if (code >= 0) {
+        w->filter->time_base_in = w->sound->time_base;
+        code = av_bsf_init(w->filter);
+    }
+    return code;
+}
+
+static void open_sound(bs_video_writer *w)
+{
+    const AVCodecParameters *const format = w->sound->parameters;
+    const bool adts = format->codec_id == AV_CODEC_ID_AAC && format->extradata_size < 2;
+    if (!adts && !bs_mp4_takes_sound(format))
+        give_up_sound(w, "the sound was left out: MP4 does not hold %s for browsers",
+                      avcodec_get_name(format->codec_id));
+    else if (open_filter(w) < 0)
+        give_up_sound(w, "the sound was left out: its %s stream cannot be read", avcodec_get_name(format->codec_id));
+    else
+        w->sound_rate = bs_mp4_sound_timescale(format);
+}
+
+bs_status bs_video_writer_open(bs_video_writer **out, const bs_video_writer_options *options, bs_error *err)
+{
+    bs_av_log_setup();
+    bs_video_writer *w = calloc(1, sizeof(*w));
+    bs_status status = BS_OK;
+    if (w) {
+        w->options = *options;
+        w->sound = options->sound;
+        w->picture = av_frame_alloc();
+        w->packet = av_packet_alloc();
+        w->sound_format = avcodec_parameters_alloc();
+    }
+    if (!w || !w->picture || !w->packet || !w->sound_format)
+        status = bs_fail(err, BS_ERR_NOMEM, "not enough memory to write a video");
+    if (!status && (options->width < 2 || options->height < 2 || (options->width | options->height) & 1))
+        status = bs_fail(err, BS_ERR_USAGE, "a video of %d × %d pixels cannot be written: the sizes must be even",
+                         options->width, options->height);
+    if (!status)
+        status = bs_mp4_open(&w->mp4, options->fd, err);
+    if (status) {
+        bs_video_writer_close(&w);
+        return status;
+    }
+    if (w->sound)
+        open_sound(w);
+    *out = w;
+    return BS_OK;
+}
+
+void bs_video_writer_close(bs_video_writer **writer)
+{
+    if (!writer || !*writer)
+        return;
+    bs_video_writer *const w = *writer;
+    *writer = NULL;
+    bs_sound_packet_free(w->ahead);
+    av_bsf_free(&w->filter);
+    avcodec_parameters_free(&w->sound_format);
+    avcodec_free_context(&w->encoder);
+    av_frame_free(&w->picture);
+    av_packet_free(&w->packet);
+    bs_mp4_close(&w->mp4);
+    free(w);
+}
+
+/* The colours that a player shall assume. What the input does not say, players guess by its size: we say it as they
+ * would guess it. High dynamic range is written as what its numbers mean to a screen without it. */
+static void set_colours(bs_video_writer *w, const AVFrame *canvas)
+{
+    int space = canvas->colorspace;
+    if (space == AVCOL_SPC_UNSPECIFIED || space == AVCOL_SPC_RGB || space == AVCOL_SPC_RESERVED) {
+        const bool yuv_hd = w->options.info && !w->options.info->photo && w->options.info->coded_height >= 720 &&
+                            space == AVCOL_SPC_UNSPECIFIED;
+        space = yuv_hd ? AVCOL_SPC_BT709 : AVCOL_SPC_SMPTE170M;
+    }
+    const bool sd = space == AVCOL_SPC_SMPTE170M || space == AVCOL_SPC_BT470BG || space == AVCOL_SPC_FCC;
+    w->encoder->colorspace = space;
+    w->encoder->color_range = AVCOL_RANGE_MPEG;
+    w->encoder->color_primaries = space == AVCOL_SPC_BT470BG ? AVCOL_PRI_BT470BG
+                                  : sd                       ? AVCOL_PRI_SMPTE170M
+                                                             : AVCOL_PRI_BT709;
+    w->encoder->color_trc = sd ? AVCOL_TRC_SMPTE170M : AVCOL_TRC_BT709;
+}
+
+static AVRational frame_rate(const bs_video_writer *w)
+{
+    const double rate = w->options.info ? w->options.info->frame_rate : 0;
+    return rate >= 1 && rate <= 240 ? av_d2q(rate, 60000) : (AVRational){30, 1};
+}
+
+static bs_status open_encoder(bs_video_writer *w, const AVFrame *canvas, bs_error *err)
+{
+    const AVCodec *const codec = avcodec_find_encoder_by_name("libx264");
+    if (!codec)
+        return bs_fail(err, BS_ERR_FAILED, "this build of FFmpeg has no libx264: Debian's has");
+    AVCodecContext *const e = w->encoder = avcodec_alloc_context3(codec);
+    if (!e)
+        return bs_fail(err, BS_ERR_NOMEM, "not enough memory to encode video");
+    e->width = w->options.width;
+    e->height = w->options.height;
+    e->pix_fmt = AV_PIX_FMT_YUV420P;
+    e->sample_aspect_ratio = (AVRational){1, 1};
+    e->time_base = (AVRational){1, BS_MP4_TIMESCALE};
+    e->framerate = frame_rate(w);
+    e->gop_size = (int)(av_q2d(e->framerate) * KEY_SECONDS + 0.5);
+    e->flags |= AV_CODEC_FLAG_GLOBAL_HEADER;
+    e->thread_count = w->options.threads > 0 ? w->options.threads : 1;
+    set_colours(w, canvas);
+
+    char crf[16], parameters[96];
+    snprintf(crf, sizeof(crf), "%d", w->options.crf > 0 ? w->options.crf : 23);
+    snprintf(parameters, sizeof(parameters), "rc-lookahead=%d:sync-lookahead=0:lookahead-threads=1", LOOK_AHEAD);
+    AVDictionary *options = NULL;
+    av_dict_set(&options, "preset", "veryfast", 0);
+    av_dict_set(&options, "profile", "high", 0);
+    av_dict_set(&options, "crf", crf, 0);
+    av_dict_set(&options, "x264-params", parameters, 0);
+    bs_av_forget_error();
+    const int code = avcodec_open2(e, codec, &options);
+    av_dict_free(&options);
+    if (code < 0)
+        return bs_av_fail(err, BS_ERR_FAILED, code, "the video encoder could not be started");
+
+    const bs_mp4_picture_format format = {.width = e->width,
+                                          .height = e->height,
+                                          .extradata = e->extradata,
+                                          .extradata_size = e->extradata_size,
+                                          .primaries = e->color_primaries,
+                                          .transfer = e->color_trc,
+                                          .matrix = e->colorspace};
+    return bs_mp4_set_video(w->mp4, &format, err);
+}
+
+/* -- sound ---------------------------------------------------------------------------------------------- */
+
+/* Where a packet belongs: where the one before it ended, unless the file says so by more than its stamps' grain. */
+static int64_t place_sound(bs_video_writer *w, int64_t time_us)
+{
+    if (time_us == BS_NO_TIME)
+        return w->sound_next;
+    int64_t at = av_rescale(time_us, w->sound_rate, 1000000) + w->sound_shift;
+    if (!w->sound_started)
+        return at;
+    const int64_t gap = at - w->sound_next;
+    if (llabs(gap) > (int64_t)w->sound_rate * SOUND_LEAP_SECONDS) {
+        w->sound_shift -= gap;
+        return w->sound_next;
+    }
+    return gap > w->sound_rate / SOUND_JITTER_PER_SECOND ? at : w->sound_next;
+}
+
+static int64_t duration_of(const bs_video_writer *w, const AVPacket *packet)
+{
+    const AVCodecParameters *const format = w->sound->parameters;
+    if (format->codec_id != AV_CODEC_ID_OPUS && format->frame_size > 0)
+        return format->frame_size;
+    const int64_t duration = av_rescale_q(packet->duration, w->sound->time_base, (AVRational){1, w->sound_rate});
+    return duration > 0 ? duration : format->codec_id == AV_CODEC_ID_OPUS ? 960 : 1024;
+}
+
+static bs_status start_sound(bs_video_writer *w, const AVPacket *packet, bs_error *err)
+{
+    int code = avcodec_parameters_copy(w->sound_format, w->filter->par_out);
+    size_t size = 0;
+    const uint8_t *const header = av_packet_get_side_data(packet, AV_PKT_DATA_NEW_EXTRADATA, &size);
+    if (code >= 0 && header && size <= 256) {
+        av_freep(&w->sound_format->extradata);
+        w->sound_format->extradata = av_mallocz(size + AV_INPUT_BUFFER_PADDING_SIZE);
+        w->sound_format->extradata_size = w->sound_format->extradata ? (int)size : 0;
+        if (w->sound_format->extradata)
+            memcpy(w->sound_format->extradata, header, size);
+    }
+    if (code < 0 || !bs_mp4_takes_sound(w->sound_format)) {
+        give_up_sound(w, "the sound was left out: its %s stream is damaged",
+                      avcodec_get_name(w->sound->parameters->codec_id));
+        return BS_OK;
+    }
+    return bs_mp4_set_sound(w->mp4, w->sound_format, err);
+}
+
+static bs_status write_sound_packet(bs_video_writer *w, bs_sound_packet *item, bs_error *err)
+{
+    if (av_bsf_send_packet(w->filter, item->packet) < 0)
+        return BS_OK; /* a damaged packet: the next one may be whole */
+    bs_status status = BS_OK;
+    while (!status && w->sound && av_bsf_receive_packet(w->filter, w->packet) >= 0) {
+        const int64_t at = place_sound(w, item->time_us), duration = duration_of(w, w->packet);
+        const bool heard = at + duration > 0;
+        if (heard && !w->sound_started)
+            status = start_sound(w, w->packet, err);
+        if (!status && heard && w->sound) {
+            status = bs_mp4_write_sound(w->mp4, w->packet->data, (size_t)w->packet->size, at, err);
+            w->sound_started = true;
+            w->sound_duration = duration;
+            w->sound_next = at + duration;
+        }
+        av_packet_unref(w->packet);
+    }
+    return status;
+}
+
+/* Writes the sound that begins before `until_us`. */
+static bs_status write_sound(bs_video_writer *w, int64_t until_us, bs_error *err)
+{
+    bs_status status = BS_OK;
+    while (!status && w->sound) {
+        if (!w->ahead)
+            w->ahead = bs_sound_take(w->sound);
+        if (!w->ahead || (w->ahead->time_us != BS_NO_TIME && w->ahead->time_us >= until_us))
+            break;
+        bs_sound_packet *const item = w->ahead;
+        w->ahead = NULL;
+        status = write_sound_packet(w, item, err);
+        bs_sound_packet_free(item);
+    }
+    if (w->sound && w->sound->overflowed && !w->sound_note[0])
+        give_up_sound(w, "the sound was left out%s: it does not lie beside the pictures in the file",
+                      w->sound_started ? " in part" : "");
+    return status;
+}
+
+/* -- pictures --------------------------------------------------------------------------------------------- */
+
+static bs_status take_packets(bs_video_writer *w, bs_error *err)
+{
+    for (;;) {
+        const int code = avcodec_receive_packet(w->encoder, w->packet);
+        if (code == AVERROR(EAGAIN) || code == AVERROR_EOF)
+            return BS_OK;
+        if (code < 0)
+            return bs_av_fail(err, BS_ERR_FAILED, code, "a frame could not be encoded");
+        const bs_status status = bs_mp4_write_video(w->mp4, w->packet->data, (size_t)w->packet->size, w->packet->dts,
+                                                    w->packet->pts, w->packet->flags & AV_PKT_FLAG_KEY, err);
+        av_packet_unref(w->packet);
+        if (status)
+            return status;
+    }
+}
+
+bs_status bs_video_writer_write(bs_video_writer *w, const bs_video_frame *canvas, bs_error *err)
+{
+    bs_status status = w->encoder ? BS_OK : open_encoder(w, canvas->picture, err);
+    if (status)
+        return status;
+    /* From the first written frame's time, so that the video begins at once. */
+    if (!w->frames)
+        w->first_us = canvas->time_us;
+    int64_t pts = av_rescale(canvas->time_us - w->first_us, BS_MP4_TIMESCALE, 1000000);
+    if (w->frames && pts <= w->last_pts)
+        pts = w->last_pts + 1;
+    if (w->frames)
+        w->step = pts - w->last_pts;
+
+    int code = av_frame_ref(w->picture, canvas->picture);
+    if (code >= 0) {
+        w->picture->pts = pts;
+        w->picture->pict_type = AV_PICTURE_TYPE_NONE;
+        w->picture->crop_left = w->picture->crop_right = w->picture->crop_top = w->picture->crop_bottom = 0;
+        code = avcodec_send_frame(w->encoder, w->picture);
+        av_frame_unref(w->picture);
+    }
+    if (code < 0)
+        return bs_av_fail(err, BS_ERR_FAILED, code, "a frame could not be encoded");
+    w->last_pts = pts;
+    w->last_us = canvas->time_us;
+    w->frames++;
+    status = take_packets(w, err);
+    if (!status && w->sound && canvas->time_us - SOUND_SPAN_US >= 0 &&
+        (!w->ahead || w->ahead->time_us == BS_NO_TIME || w->ahead->time_us + SOUND_SPAN_US <= canvas->time_us))
+        status = write_sound(w, canvas->time_us, err);
+    return status;
+}
+
+bs_status bs_video_writer_finish(bs_video_writer *w, bs_error *err)
+{
+    if (!w->encoder)
+        return bs_fail(err, BS_ERR_FAILED, "a video without a frame cannot be written");
+    const int code = avcodec_send_frame(w->encoder, NULL);
+    if (code < 0)
+        return bs_av_fail(err, BS_ERR_FAILED, code, "the last frames could not be encoded");
+    bs_status status = take_packets(w, err);
+    avcodec_free_context(&w->encoder); /* its memory is not needed beside the index's */
+    const int64_t rate_step = av_rescale_q(1, av_inv_q(frame_rate(w)), (AVRational){1, BS_MP4_TIMESCALE});
+    const int64_t last = w->step > 0 ? w->step : rate_step > 0 ? rate_step : FALLBACK_DURATION;
+    if (!status)
+        status = write_sound(w, w->last_us + av_rescale(last, 1000000, BS_MP4_TIMESCALE), err);
+    if (!status)
+        status = bs_mp4_finish(w->mp4, last, w->sound_duration, err);
+    return status;
+}
+
+const char *bs_video_writer_sound_note(const bs_video_writer *writer)
+{
+    return writer->sound_note[0] ? writer->sound_note : NULL;
+}
