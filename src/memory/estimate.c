@@ -1,0 +1,250 @@
+/* The peak memory of a job, known from the video's header (see bodyscript/pipeline.h; docs/memory.md has the
+ * measurements behind every number here).
+ *
+ * Nearly all of it is pictures: those that the decoder keeps to predict from, those on their way through the
+ * pipeline (plan.h says how many), and those that the encoder looks ahead at. The rest is small or fixed: program
+ * and libraries, the engine's arena, tables. A term is the most that its part was seen to take, so that the sum is
+ * never below the peak; parts do not all peak at once, so that it is not far above it either.
+ *
+ * "Memory" is what is resident: anonymous pages, and those of files (code, weights) that a job keeps touching. Pages
+ * that were only touched while the program was loaded are given back first (bs_memory_settle). */
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <bodyscript/pipeline.h>
+
+#include "pipeline/plan.h"
+
+enum {
+    KB = 1024,
+    MB = 1024 * 1024,
+    DEFAULT_THREADS = 2,
+};
+
+/* -- what a decoder keeps ------------------------------------------------------------------------------- */
+
+/* Bytes = pictures × (picture + side × pixels) + context × pixels + fixed. Fitted to libavcodec 59 (Debian 12) and
+ * checked with 61 (Debian 13), from 240p to 4K. */
+typedef struct decoder_model {
+    const char *codec;
+    uint8_t pictures;   /* kept, the current one included, where the header does not tell */
+    bool by_references; /* the header tells: reference_frames and one */
+    bool by_reorder;    /* one less where nothing is reordered (no B pictures) */
+    float side;         /* bytes per pixel beside each picture: motion vectors, block types */
+    float context;      /* bytes per pixel once: line buffers, coefficients, tables */
+    float thread;       /* bytes per pixel for each further frame thread, beside its picture */
+} decoder_model;
+
+static const decoder_model decoder_models[] = {
+    {"h264", 5, true, false, 0.57f, 0.77f, 0.9f},       {"hevc", 7, true, false, 0.87f, 0.75f, 0.9f},
+    {"av1", 9, false, false, 0.20f, 1.50f, 8.0f},       {"vp9", 6, false, false, 0.30f, 0.40f, 0.7f},
+    {"vp8", 4, false, false, 0.05f, 0.10f, 0.3f},       {"mpeg1video", 3, false, true, 0.30f, 0.40f, 0.0f},
+    {"mpeg2video", 3, false, true, 0.30f, 0.40f, 0.0f}, {"mpeg4", 4, false, true, 0.15f, 0.60f, 0.7f},
+    {"theora", 4, false, false, 0.0f, 2.8f, 2.8f},      {"snow", 5, false, false, 0.0f, 11.0f, 11.0f},
+    {"jpeg2000", 1, false, false, 0.0f, 9.6f, 9.6f},    {"cfhd", 1, false, false, 0.0f, 11.5f, 11.5f},
+    {"mjpeg", 1, false, false, 0.0f, 0.1f, 0.1f},       {"prores", 1, false, false, 0.0f, 0.1f, 0.2f},
+    {"dnxhd", 1, false, false, 0.0f, 0.1f, 0.2f},       {"dvvideo", 1, false, false, 0.0f, 0.1f, 0.1f},
+    {"gif", 1, false, false, 0.0f, 0.1f, 0.1f},         {"webp", 1, false, false, 0.0f, 0.1f, 0.1f},
+    {"rawvideo", 1, false, false, 0.0f, 0.0f, 0.0f},
+};
+
+/* Older codecs predict from one or two pictures, and lossless ones keep a few rows or a second picture. */
+static const decoder_model other_decoder = {"", 3, false, true, 0.0f, 1.6f, 1.6f};
+
+static const decoder_model *model_of(const char *codec)
+{
+    for (size_t i = 0; i < sizeof(decoder_models) / sizeof(*decoder_models); i++)
+        if (strcmp(decoder_models[i].codec, codec) == 0)
+            return &decoder_models[i];
+    return &other_decoder;
+}
+
+enum { DECODER_FIXED = 900 * KB }; /* tables of coefficients and codes, parser, packets of small pictures */
+
+/* Blocks of 16 × 16, as most decoders count; a row of them more for what lies around the picture. */
+static uint64_t coded_pixels(const bs_video_info *info)
+{
+    const uint64_t most = 1 << 16; /* no decoder takes more; keeps the sums in range, whatever a header claims */
+    uint64_t width = info->coded_width > 0 ? (uint64_t)info->coded_width : 0;
+    uint64_t height = info->coded_height > 0 ? (uint64_t)info->coded_height : 0;
+    width = ((width < most ? width : most) + 63) / 64 * 64;
+    height = ((height < most ? height : most) + 31) / 32 * 32;
+    return width * (height + 16);
+}
+
+/* One decoded picture. Where the format is unknown until the first one comes: three components of two bytes. */
+static uint64_t picture_bytes(const bs_video_info *info)
+{
+    const uint64_t most = coded_pixels(info) * 16;
+    if (info->picture_bytes > 0)
+        return (uint64_t)info->picture_bytes < most ? (uint64_t)info->picture_bytes : most;
+    return coded_pixels(info) * 6;
+}
+
+static int pictures_kept(const bs_video_info *info, const decoder_model *model)
+{
+    if (model->by_references && info->reference_frames > 0) {
+        int references = info->reference_frames > info->reorder_frames ? info->reference_frames : info->reorder_frames;
+        return references + 1;
+    }
+    return model->pictures - (model->by_reorder && info->reorder_frames == 0);
+}
+
+static uint64_t decoder_bytes(const bs_video_info *info, int threads)
+{
+    const decoder_model *model = model_of(info->codec);
+    uint64_t pixels = coded_pixels(info), picture = picture_bytes(info);
+    int further = threads - 1;
+    double side = (double)pixels * (double)model->side;
+    double bytes = (pictures_kept(info, model) + further) * ((double)picture + side) +
+                   (double)pixels * ((double)model->context + further * (double)model->thread);
+    return (uint64_t)bytes + DECODER_FIXED;
+}
+
+/* -- what an encoder keeps ------------------------------------------------------------------------------- */
+
+/* libx264 as writer.c sets it: its tables, and its pictures with their half-pixel planes and costs. */
+static uint64_t encoder_bytes(int width, int height, int threads)
+{
+    const uint64_t pixels = (uint64_t)((width + 15) / 16 * 16) * (uint64_t)((height + 15) / 16 * 16);
+    return 6500 * (uint64_t)KB + pixels * (uint64_t)(70 + 25 * (threads - 1));
+}
+
+/* -- the other parts ---------------------------------------------------------------------------------------- */
+
+/* Arena, plan and crops of the engine, and the weights that a job reads. Checked against bs_pose_memory by a test. */
+static uint64_t model_bytes(bs_model_kind kind)
+{
+    static const struct {
+        uint32_t arena_kb, weights_kb;
+    } sizes[BS_MODEL_KINDS] = {[BS_MODEL_LITE] = {7600, 2760 + 2900},
+                               [BS_MODEL_FULL] = {8000, 6290 + 2900},
+                               [BS_MODEL_HEAVY] = {10000, 27060 + 2900}};
+    return ((uint64_t)sizes[kind].arena_kb + sizes[kind].weights_kb) * KB;
+}
+
+/* The demuxer's index, and the packets under way: a packet of a codec without prediction is nearly a picture. */
+static uint64_t demuxer_bytes(const bs_video_info *info)
+{
+    enum { BASE = 1 * MB, INDEX_ENTRY = 48, UNKNOWN_FRAMES = 3000 };
+    uint64_t file = info->file_size > 0 ? (uint64_t)info->file_size : 0;
+    uint64_t frames = info->frames > 0 ? (uint64_t)info->frames : UNKNOWN_FRAMES;
+    if (frames > file) /* what is claimed and cannot be there */
+        frames = file + 1;
+    uint64_t packets = frames * (info->audio_streams > 0 ? 2 : 1), mean = file / frames;
+    uint64_t largest = info->photo ? file : mean * 6 < file ? mean * 6 : file;
+    return BASE + packets * INDEX_ENTRY + largest * 2;
+}
+
+/* -- the sum --------------------------------------------------------------------------------------------- */
+
+/* What may be turned down, from the most generous to the leanest. */
+typedef struct leanness {
+    int decoder_threads, encoder_threads;
+    int max_width; /* of the overlay; 0: as the options say */
+    const char *said;
+} leanness;
+
+static uint64_t canvas_bytes(int width, int height)
+{
+    return ((uint64_t)width + 63) / 64 * 64 * ((uint64_t)height + 1) * 3 / 2;
+}
+
+static void canvas_size(const bs_video_info *info, int max_width, int *width, int *height)
+{
+    int w = info->width > 1 ? info->width : 2, h = info->height > 1 ? info->height : 2;
+    if (max_width > 0 && w > max_width) {
+        h = (int)((int64_t)h * max_width / w);
+        w = max_width;
+    }
+    *width = w & ~1;
+    *height = (h & ~1) > 1 ? h & ~1 : 2;
+}
+
+static bool makes_video(const bs_video_info *info, const bs_outputs *outputs)
+{
+    return !info->photo && (outputs->video_fd >= 0 || outputs->preview_fd >= 0);
+}
+
+/* swscale's rows and tables, and whole pictures where one must be converted as a whole: the exact path, photos,
+ * saved frames, shapes that are not square. */
+static uint64_t convert_bytes(const bs_video_info *info, const bs_process_options *options, const bs_outputs *outputs)
+{
+    enum { TABLES = 1 * MB };
+    uint64_t displayed = (uint64_t)(info->width > 0 ? info->width : 0) *
+                         (uint64_t)(info->height > 0 ? info->height : 0);
+    uint64_t bytes = TABLES + (uint64_t)(info->width > 0 ? info->width : 0) * 300;
+    if (options->exact || info->photo)
+        bytes += displayed * 3 + (info->orientation != BS_ORIENT_NORMAL ? picture_bytes(info) : 0);
+    else if (info->sar_num != info->sar_den)
+        bytes += displayed * 3;
+    if (outputs->save_frame)
+        bytes += displayed * (options->png ? 6 : 3);
+    return bytes;
+}
+
+static void add_up(const bs_video_info *info, const bs_process_options *options, const bs_outputs *outputs,
+                   const leanness *lean, bs_estimate_parts *out)
+{
+    enum { BASE = 17 * MB, LEAST = 27 * MB };
+    int interval = bs_process_interval(options);
+    bool video = makes_video(info, outputs);
+    bs_estimate_parts parts = {.decoder_threads = lean->decoder_threads, .encoder_threads = lean->encoder_threads};
+    canvas_size(info, lean->max_width > 0 ? lean->max_width : options->max_width, &parts.output_width,
+                &parts.output_height);
+
+    parts.base = BASE;
+    parts.model = model_bytes(bs_process_model(options));
+    parts.demuxer = demuxer_bytes(info);
+    parts.decoder = decoder_bytes(info, lean->decoder_threads);
+    parts.frames = info->photo ? 0 : picture_bytes(info) * (uint64_t)(bs_plan_source_frames() - 1);
+    parts.convert = convert_bytes(info, options, outputs);
+    uint64_t canvas = canvas_bytes(parts.output_width, parts.output_height);
+    if (video) {
+        parts.outputs = canvas * (uint64_t)bs_plan_canvas_frames(interval) + 1 * MB;
+        if (outputs->video_fd >= 0)
+            parts.encoder += encoder_bytes(parts.output_width, parts.output_height, lean->encoder_threads);
+        if (outputs->preview_fd >= 0) {
+            int width, height;
+            canvas_size(info, BS_PLAN_PREVIEW_WIDTH, &width, &height);
+            parts.encoder += encoder_bytes(width, height, 1);
+        }
+    } else if (info->photo) {
+        parts.outputs = canvas * 3;
+    }
+    parts.total = parts.base + parts.model + parts.demuxer + parts.decoder + parts.frames + parts.convert +
+                  parts.encoder + parts.outputs;
+    if (parts.total < LEAST)
+        parts.total = LEAST; /* what loading the program takes at its start */
+    *out = parts;
+}
+
+bs_status bs_estimate(const bs_video_info *info, const bs_process_options *options, const bs_outputs *outputs,
+                      bs_estimate_parts *out, bs_error *err)
+{
+    int threads = options->threads > 0 ? options->threads : DEFAULT_THREADS;
+    const leanness steps[] = {
+        {threads, threads, 0, ""},
+        {threads, 1, 0, "one encoder thread"},
+        {1, 1, 0, "one decoder thread and one encoder thread"},
+        {1, 1, 480, "one decoder thread, one encoder thread and an overlay of at most 480 pixels' width"},
+        {1, 1, 320, "one decoder thread, one encoder thread and an overlay of at most 320 pixels' width"},
+    };
+    bs_estimate_parts parts;
+    for (size_t i = 0; i < sizeof(steps) / sizeof(*steps); i++) {
+        if (options->max_width > 0 && steps[i].max_width >= options->max_width)
+            continue;
+        add_up(info, options, outputs, &steps[i], &parts);
+        if (*steps[i].said)
+            snprintf(parts.lean, sizeof(parts.lean), "to fit into %" PRIu64 " MB: %s", options->memory_limit / MB,
+                     steps[i].said);
+        if (options->memory_limit == 0 || parts.total <= options->memory_limit)
+            break;
+    }
+    *out = parts;
+    if (options->memory_limit > 0 && parts.total > options->memory_limit)
+        return bs_fail(err, BS_ERR_LIMIT, "the job needs %" PRIu64 " MB of memory, there are %" PRIu64 " MB",
+                       (parts.total + MB - 1) / MB, options->memory_limit / MB);
+    return BS_OK;
+}

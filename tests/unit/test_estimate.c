@@ -1,0 +1,147 @@
+/* estimate: a job's peak memory from its header. What it is worth against real jobs is measured by
+ * tests/e2e/test_estimate.py; here, that it behaves. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include <bodyscript/bodyscript.h>
+
+#define MB (UINT64_C(1) << 20)
+
+static bs_video_info video(const char *codec, int width, int height)
+{
+    bs_video_info info = {
+        .coded_width = width,
+        .coded_height = height,
+        .width = width,
+        .height = height,
+        .sar_num = 1,
+        .sar_den = 1,
+        .bit_depth = 8,
+        .reference_frames = 4,
+        .reorder_frames = 2,
+        .picture_bytes = (int64_t)width * height * 3 / 2,
+        .frame_rate = 30,
+        .duration_us = 10000000,
+        .frames = 300,
+        .file_size = 4000000,
+        .video_streams = 1,
+    };
+    strcpy(info.codec, codec);
+    strcpy(info.pixel_format, "yuv420p");
+    return info;
+}
+
+static const bs_outputs everything = {.csv_fd = 3, .json_fd = 4, .video_fd = 5, .preview_fd = 6, .thumbnail_fd = 7};
+
+static bs_estimate_parts estimate(const bs_video_info *info, const bs_process_options *options,
+                                  const bs_outputs *outputs)
+{
+    bs_estimate_parts parts;
+    bs_error err = {0};
+    assert_int_equal(bs_estimate(info, options, outputs, &parts, &err), BS_OK);
+    return parts;
+}
+
+static void the_total_is_the_sum_of_its_parts(void **state)
+{
+    bs_video_info info = video("h264", 1280, 720);
+    bs_process_options options = bs_process_defaults();
+    bs_estimate_parts p = estimate(&info, &options, &everything);
+    assert_int_equal(p.total, p.base + p.model + p.demuxer + p.decoder + p.frames + p.convert + p.encoder + p.outputs);
+    assert_string_equal(p.lean, "");
+}
+
+static void what_nobody_wants_takes_no_memory(void **state)
+{
+    bs_video_info info = video("h264", 1280, 720);
+    bs_process_options options = bs_process_defaults();
+    bs_outputs csv = bs_outputs_none();
+    csv.csv_fd = 3;
+    bs_estimate_parts all = estimate(&info, &options, &everything), some = estimate(&info, &options, &csv);
+    assert_int_equal(some.encoder, 0);
+    assert_int_equal(some.outputs, 0);
+    assert_true(some.total < all.total);
+}
+
+static void larger_pictures_and_more_references_need_more(void **state)
+{
+    bs_process_options options = bs_process_defaults();
+    bs_video_info hd = video("h264", 1920, 1080), uhd = video("h264", 3840, 2160), many = hd;
+    many.reference_frames = 16;
+    uint64_t base = estimate(&hd, &options, &everything).total;
+    assert_true(estimate(&uhd, &options, &everything).total > base + 60 * MB);
+    assert_true(estimate(&many, &options, &everything).total > base + 30 * MB);
+}
+
+static void it_does_not_grow_with_the_length_by_more_than_an_index(void **state)
+{
+    bs_process_options options = bs_process_defaults();
+    bs_video_info brief = video("h264", 1280, 720), hour = brief;
+    hour.frames *= 360;
+    hour.file_size *= 360;
+    hour.duration_us *= 360;
+    assert_true(estimate(&hour, &options, &everything).total < estimate(&brief, &options, &everything).total + 12 * MB);
+}
+
+static void a_small_limit_turns_to_leaner_settings_and_says_so(void **state)
+{
+    bs_video_info info = video("h264", 1920, 1080);
+    bs_process_options options = bs_process_defaults();
+    bs_estimate_parts full = estimate(&info, &options, &everything);
+    options.memory_limit = full.total - 1;
+    bs_estimate_parts lean = estimate(&info, &options, &everything);
+    assert_true(lean.total <= options.memory_limit);
+    assert_true(strlen(lean.lean) > 0);
+    assert_true(lean.decoder_threads + lean.encoder_threads < full.decoder_threads + full.encoder_threads);
+}
+
+static void what_cannot_fit_is_refused_with_both_numbers(void **state)
+{
+    bs_video_info info = video("hevc", 7680, 4320);
+    info.reference_frames = 16;
+    bs_process_options options = bs_process_defaults();
+    options.memory_limit = 256 * MB;
+    bs_estimate_parts parts = {0};
+    bs_error err = {0};
+    assert_int_equal(bs_estimate(&info, &options, &everything, &parts, &err), BS_ERR_LIMIT);
+    assert_true(parts.total > 256 * MB);
+    char need[64];
+    snprintf(need, sizeof(need), "needs %llu MB", (unsigned long long)((parts.total + MB - 1) / MB));
+    assert_non_null(strstr(err.text, need));
+    assert_non_null(strstr(err.text, "there are 256 MB"));
+}
+
+static void headers_that_claim_nonsense_do_not_overflow_it(void **state)
+{
+    bs_process_options options = bs_process_defaults();
+    options.memory_limit = 512 * MB;
+    bs_video_info info = video("h264", INT32_MAX, INT32_MAX);
+    info.picture_bytes = INT64_MAX / 1024;
+    info.reference_frames = 16;
+    info.frames = INT64_MAX;
+    info.file_size = INT64_MAX / 256;
+    bs_estimate_parts parts;
+    assert_int_equal(bs_estimate(&info, &options, &everything, &parts, NULL), BS_ERR_LIMIT);
+    info = (bs_video_info){0}; /* and one that claims nothing */
+    assert_int_equal(bs_estimate(&info, &options, &everything, &parts, NULL), BS_OK);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(the_total_is_the_sum_of_its_parts),
+        cmocka_unit_test(what_nobody_wants_takes_no_memory),
+        cmocka_unit_test(larger_pictures_and_more_references_need_more),
+        cmocka_unit_test(it_does_not_grow_with_the_length_by_more_than_an_index),
+        cmocka_unit_test(a_small_limit_turns_to_leaner_settings_and_says_so),
+        cmocka_unit_test(what_cannot_fit_is_refused_with_both_numbers),
+        cmocka_unit_test(headers_that_claim_nonsense_do_not_overflow_it),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
