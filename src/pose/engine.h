@@ -27,6 +27,7 @@ struct bs_pose {
     bs_track track[BS_MAX_PEOPLE];
     int next_id;
     bs_smoother smoother; /* of the one person, where num_people is 1 */
+    float tries_left;     /* smart mode: how many extra looks it may still take (tries.h) */
 
     float *mask;         /* of the last picture, or NULL */
     float *mask_scratch; /* 256 × 256, where segmentation is on */
@@ -39,24 +40,38 @@ typedef struct bs_view {
     int64_t time_us;
 } bs_view;
 
-/* Runs the detector over the whole picture. pose->detections then holds *count people, best first, their points as
- * fractions of the picture. */
-bs_status bs_detect(bs_pose *pose, const bs_view *view, float iou_threshold, int max, int *count, bs_error *err);
+/* One look at a region, and what came of it. */
+typedef struct bs_look {
+    bs_roi roi;
+    bs_strategy enhancement; /* of the crop: ORIGINAL, CLAHE, BRIGHT, MIRRORED or LOWER_ENHANCED */
+    const bs_landmark_rules *rules;
+    bool found; /* a person is in it; only then is body more than its presence */
+    bs_body body;
+} bs_look;
+
+/* Runs the detector over a region of the picture (upright; NULL: the whole picture), its crop enhanced by CLAHE or
+ * BRIGHT or not at all (ORIGINAL). pose->detections then holds *count people, best first, their points as fractions of
+ * the picture. */
+bs_status bs_detect(bs_pose *pose, const bs_view *view, const bs_crop_region *region, bs_strategy enhancement,
+                    float iou_threshold, int max, int *count, bs_error *err);
 
 /* The region of a detected person. Section 9. */
 bs_roi bs_roi_of_detection(const bs_detection *d, const bs_view *view);
 /* The region for the next picture. Section 13. */
 bs_roi bs_roi_of_body(const bs_body *body, const bs_view *view);
 
-/* Runs the landmark model on a region. *found: whether a person is in it; only then is body more than its presence. */
-bs_status bs_look(bs_pose *pose, const bs_view *view, const bs_roi *roi, const bs_landmark_rules *rules, bs_body *body,
-                  bool *found, bs_error *err);
+/* Runs the landmark model on look->roi; fills found and body. */
+bs_status bs_look_at(bs_pose *pose, const bs_view *view, bs_look *look, bs_error *err);
 
 /* One picture by the rules of mp.solutions.pose (tracker_one.c) and of MediaPipe Tasks (tracker_many.c). */
 bs_status bs_process_one(bs_pose *pose, const bs_view *view, bs_pose_result *out, bs_error *err);
 bs_status bs_process_many(bs_pose *pose, const bs_view *view, bs_pose_result *out, bs_error *err);
 
+/* Where segmentation is on: the mask of a look, into pose->mask. `last`: it was the last one taken, so that the
+ * network still holds its logits; else it is taken again. */
+bs_status bs_make_mask(bs_pose *pose, const bs_view *view, const bs_look *look, bool last, bs_error *err);
+
 /* Fills what a person's result has in common. */
-void bs_person_fill(bs_person *p, const bs_body *body, const bs_roi *roi, const bs_roi *next_roi);
+void bs_person_fill(bs_person *p, const bs_look *look, const bs_roi *next_roi);
 
 #endif

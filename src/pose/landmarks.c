@@ -1,5 +1,6 @@
 /* Decoding of the landmark model (see landmarks.h). float32 throughout, sums in row order. */
 #include <math.h>
+#include <string.h>
 
 #include "pose/landmarks.h"
 #include "pose/sigmoid.h"
@@ -67,26 +68,31 @@ static void refine(bs_landmark *l, const float *heatmap, int k, int radius)
     }
 }
 
-void bs_body_decode(bs_body *body, const float *landmarks, const float *heatmap, const float *world, const bs_roi *roi,
-                    const bs_crop_region *region, const bs_landmark_rules *rules)
+void bs_body_decode(bs_body *body, const float *landmarks, const float *heatmap, const float *world,
+                    const bs_landmark_rules *rules)
+{
+    for (int k = 0; k < BS_BODY_LANDMARKS; k++) {
+        const float *r = landmarks + 5 * k;
+        body->landmark[k] = (bs_landmark){r[0] / BS_LANDMARK_SIZE, r[1] / BS_LANDMARK_SIZE, r[2] / BS_LANDMARK_SIZE,
+                                          bs_sigmoid(r[3]), bs_sigmoid(r[4])};
+        refine(&body->landmark[k], heatmap, k, rules->refine_radius);
+    }
+    memcpy(body->world, world, sizeof(body->world));
+}
+
+/* landmark_letterbox_removal_calculator.cc, landmark_projection_calculator.cc, world_landmark_projection_calculator.cc
+ */
+void bs_body_project(bs_body *body, const bs_roi *roi, const bs_crop_region *region)
 {
     const float left = region->pad_left, top = region->pad_top;
     const float c = cosf(roi->rotation), s = sinf(roi->rotation);
-    for (int k = 0; k < BS_BODY_LANDMARKS; k++) {
-        const float *r = landmarks + 5 * k;
-        bs_landmark l = {r[0] / BS_LANDMARK_SIZE, r[1] / BS_LANDMARK_SIZE, r[2] / BS_LANDMARK_SIZE, bs_sigmoid(r[3]),
-                         bs_sigmoid(r[4])};
-        refine(&l, heatmap, k, rules->refine_radius);
-        /* landmark_letterbox_removal_calculator.cc, landmark_projection_calculator.cc */
-        const float u = (l.x - left) / (1.0f - (left + left)) - 0.5f;
-        const float v = (l.y - top) / (1.0f - (top + top)) - 0.5f;
-        l.x = (c * u - s * v) * roi->width + roi->x_center;
-        l.y = (s * u + c * v) * roi->height + roi->y_center;
-        l.z = l.z / (1.0f - (left + left)) * roi->width;
-        body->landmark[k] = l;
+    for (bs_landmark *l = body->landmark; l < body->landmark + BS_BODY_LANDMARKS; l++) {
+        const float u = (l->x - left) / (1.0f - (left + left)) - 0.5f;
+        const float v = (l->y - top) / (1.0f - (top + top)) - 0.5f;
+        l->x = (c * u - s * v) * roi->width + roi->x_center;
+        l->y = (s * u + c * v) * roi->height + roi->y_center;
+        l->z = l->z / (1.0f - (left + left)) * roi->width;
     }
-    for (int k = 0; k < BS_LANDMARKS; k++) { /* world_landmark_projection_calculator.cc */
-        const float *r = world + 3 * k;
-        body->world[k] = (bs_world_landmark){c * r[0] - s * r[1], s * r[0] + c * r[1], r[2]};
-    }
+    for (bs_world_landmark *w = body->world; w < body->world + BS_LANDMARKS; w++)
+        *w = (bs_world_landmark){c * w->x - s * w->y, s * w->x + c * w->y, w->z};
 }

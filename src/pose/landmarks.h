@@ -42,8 +42,12 @@ bs_crop_region bs_region_of_roi(const bs_roi *roi, int width, int height, bool k
 /* The whole picture, padded to a square: what the detector sees. */
 bs_crop_region bs_region_of_picture(int width, int height);
 
-/* Decodes the tensors: landmarks 39 × 5, heatmap 64 × 64 × 39, world 39 × 3, for the crop of `roi`. */
-void bs_body_decode(bs_body *body, const float *landmarks, const float *heatmap, const float *world, const bs_roi *roi,
-                    const bs_crop_region *region, const bs_landmark_rules *rules);
+/* Decodes the tensors: landmarks 39 × 5, heatmap 64 × 64 × 39, world 39 × 3. The body is in the crop's own
+ * fractions, its world landmarks turned as the crop is, until bs_body_project. */
+void bs_body_decode(bs_body *body, const float *landmarks, const float *heatmap, const float *world,
+                    const bs_landmark_rules *rules);
+
+/* From the crop of `roi` to the picture. */
+void bs_body_project(bs_body *body, const bs_roi *roi, const bs_crop_region *region);
 
 #endif

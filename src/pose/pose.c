@@ -6,6 +6,8 @@
  *   landmarks.c              from the landmark model's outputs to 33 landmarks, and the next region's two points
  *   smooth.c                 the filters over time
  *   mask.c                   the segmentation mask
+ *   enhance.c                a crop made easier to see
+ *   tries.c                  the extra tries of the modes smart and quality
  *   tracker_one.c            the loop of mp.solutions.pose: one person
  *   tracker_many.c           the loop of MediaPipe Tasks: several people, with stable ids
  *   models.c, names.c        the mapped files; names
@@ -14,7 +16,9 @@
 #include <string.h>
 
 #include "pose/engine.h"
+#include "pose/enhance.h"
 #include "pose/mask.h"
+#include "pose/tries.h"
 
 bs_pose_options bs_pose_defaults(void)
 {
@@ -120,6 +124,7 @@ void bs_pose_reset(bs_pose *pose)
 {
     pose->tracks = 0;
     pose->next_id = 0;
+    pose->tries_left = 0;
     bs_smoother_init(&pose->smoother, pose->options.smooth_landmarks && !pose->options.static_image_mode);
     free(pose->mask);
     pose->mask = NULL;
@@ -153,22 +158,57 @@ bs_status bs_pose_process(bs_pose *pose, const bs_image *image, int64_t time_us,
     const bs_view view = {image, bs_image_displayed_width(image), bs_image_displayed_height(image), time_us};
     free(pose->mask);
     pose->mask = NULL;
+    bs_tries_refill(pose);
     return (pose->options.num_people > 1 ? bs_process_many : bs_process_one)(pose, &view, out, err);
 }
 
 /* -- the two steps ------------------------------------------------------------------------------- */
 
-bs_status bs_detect(bs_pose *pose, const bs_view *view, float iou_threshold, int max, int *count, bs_error *err)
+/* The detector's values are -1 to 1; the enhancements' 0 to 1. */
+static void enhance_detector_input(float *pixels, bs_strategy enhancement)
 {
-    const bs_crop_region region = bs_region_of_picture(view->width, view->height);
-    bs_crop(view->image, &region, BS_CROP_DETECTOR, pose->kernels, bs_nn_input(pose->detector));
+    const int n = 3 * BS_DETECTOR_SIZE * BS_DETECTOR_SIZE;
+    if (enhancement == BS_STRATEGY_ORIGINAL)
+        return;
+    for (int i = 0; i < n; i++)
+        pixels[i] = 0.5f * pixels[i] + 0.5f;
+    if (enhancement == BS_STRATEGY_CLAHE)
+        bs_enhance_clahe(pixels, BS_DETECTOR_SIZE);
+    else
+        bs_enhance_bright(pixels, BS_DETECTOR_SIZE);
+    for (int i = 0; i < n; i++)
+        pixels[i] = 2.0f * pixels[i] - 1.0f;
+}
+
+/* From fractions of an upright part of the picture to fractions of the picture. */
+static void map_points(bs_detection *detections, int count, const bs_crop_region *part, const bs_view *view)
+{
+    for (bs_detection *d = detections; d < detections + count; d++) {
+        for (int k = 0; k < BS_DETECTOR_KEYPOINTS; k++) {
+            bs_point *p = &d->keypoint[k];
+            p->x = (part->cx + (p->x - 0.5f) * part->width) / (float)view->width;
+            p->y = (part->cy + (p->y - 0.5f) * part->height) / (float)view->height;
+        }
+    }
+}
+
+bs_status bs_detect(bs_pose *pose, const bs_view *view, const bs_crop_region *region, bs_strategy enhancement,
+                    float iou_threshold, int max, int *count, bs_error *err)
+{
+    const bs_crop_region whole = bs_region_of_picture(view->width, view->height);
+    float *input = bs_nn_input(pose->detector);
+    bs_crop(view->image, region ? region : &whole, BS_CROP_DETECTOR, pose->kernels, input);
+    enhance_detector_input(input, enhancement);
     const bs_status rc = bs_nn_run(pose->detector, err);
     if (rc < 0)
         return rc;
     int n = bs_detections_decode(bs_nn_output(pose->detector, 0), bs_nn_output(pose->detector, 1),
                                  pose->options.min_detection_confidence, pose->detections);
     n = bs_detections_suppress(pose->detections, n, iou_threshold, max);
-    bs_detections_unletterbox(pose->detections, n, region.pad_left, region.pad_top);
+    if (region)
+        map_points(pose->detections, n, region, view);
+    else
+        bs_detections_unletterbox(pose->detections, n, whole.pad_left, whole.pad_top);
     *count = n;
     return BS_OK;
 }
@@ -187,44 +227,69 @@ bs_roi bs_roi_of_body(const bs_body *body, const bs_view *view)
     return bs_roi_expand(raw, view->width, view->height);
 }
 
-/* The mask of the region just looked at, into pose->mask. */
-static bs_status make_mask(bs_pose *pose, const bs_view *view, const bs_crop_region *region, bs_error *err)
+static void enhance_landmark_input(float *pixels, bs_strategy enhancement)
 {
-    free(pose->mask);
+    static void (*const enhance[])(float *, int) = {
+        [BS_STRATEGY_CLAHE] = bs_enhance_clahe,
+        [BS_STRATEGY_BRIGHT] = bs_enhance_bright,
+        [BS_STRATEGY_MIRRORED] = bs_enhance_mirror,
+        [BS_STRATEGY_LOWER_ENHANCED] = bs_enhance_lower,
+    };
+    if (enhancement != BS_STRATEGY_ORIGINAL)
+        enhance[enhancement](pixels, BS_LANDMARK_SIZE);
+}
+
+bs_status bs_look_at(bs_pose *pose, const bs_view *view, bs_look *look, bs_error *err)
+{
+    look->found = false;
+    look->body.presence = 0;
+    if (!bs_roi_usable(&look->roi))
+        return BS_OK;
+    const bs_crop_region region = bs_region_of_roi(&look->roi, view->width, view->height, look->rules->keep_aspect);
+    float *input = bs_nn_input(pose->landmark);
+    bs_crop(view->image, &region, BS_CROP_LANDMARK, pose->kernels, input);
+    enhance_landmark_input(input, look->enhancement);
+    const bs_status rc = bs_nn_run(pose->landmark, err);
+    if (rc < 0)
+        return rc;
+    bs_body *body = &look->body;
+    body->presence = *bs_nn_output(pose->landmark, BS_OUT_PRESENCE);
+    look->found = body->presence > pose->options.min_tracking_confidence;
+    if (!look->found)
+        return BS_OK;
+    bs_body_decode(body, bs_nn_output(pose->landmark, BS_OUT_LANDMARKS), bs_nn_output(pose->landmark, BS_OUT_HEATMAP),
+                   bs_nn_output(pose->landmark, BS_OUT_WORLD), look->rules);
+    if (look->enhancement == BS_STRATEGY_MIRRORED)
+        bs_body_unmirror(body);
+    bs_body_project(body, &look->roi, &region);
+    return BS_OK;
+}
+
+bs_status bs_make_mask(bs_pose *pose, const bs_view *view, const bs_look *look, bool last, bs_error *err)
+{
+    if (!pose->options.enable_segmentation)
+        return BS_OK;
+    if (!last || look->enhancement == BS_STRATEGY_MIRRORED) {
+        bs_look again = *look; /* a mask of the mirrored crop would lie the wrong way round */
+        again.enhancement = look->enhancement == BS_STRATEGY_MIRRORED ? BS_STRATEGY_ORIGINAL : look->enhancement;
+        const bs_status rc = bs_look_at(pose, view, &again, err);
+        if (rc < 0)
+            return rc;
+    }
+    const bs_crop_region region = bs_region_of_roi(&look->roi, view->width, view->height, look->rules->keep_aspect);
     pose->mask = malloc((size_t)view->width * (size_t)view->height * sizeof(*pose->mask));
     if (!pose->mask)
         return bs_fail(err, BS_ERR_NOMEM, "no memory for a segmentation mask of %d x %d", view->width, view->height);
-    bs_mask_warp(bs_nn_output(pose->landmark, BS_OUT_MASK), region, view->width, view->height, pose->mask_scratch,
+    bs_mask_warp(bs_nn_output(pose->landmark, BS_OUT_MASK), &region, view->width, view->height, pose->mask_scratch,
                  pose->mask);
     return BS_OK;
 }
 
-bs_status bs_look(bs_pose *pose, const bs_view *view, const bs_roi *roi, const bs_landmark_rules *rules, bs_body *body,
-                  bool *found, bs_error *err)
+void bs_person_fill(bs_person *p, const bs_look *look, const bs_roi *next_roi)
 {
-    *found = false;
-    body->presence = 0;
-    if (!bs_roi_usable(roi))
-        return BS_OK;
-    const bs_crop_region region = bs_region_of_roi(roi, view->width, view->height, rules->keep_aspect);
-    bs_crop(view->image, &region, BS_CROP_LANDMARK, pose->kernels, bs_nn_input(pose->landmark));
-    const bs_status rc = bs_nn_run(pose->landmark, err);
-    if (rc < 0)
-        return rc;
-    body->presence = *bs_nn_output(pose->landmark, BS_OUT_PRESENCE);
-    *found = body->presence > pose->options.min_tracking_confidence;
-    if (!*found)
-        return BS_OK;
-    bs_body_decode(body, bs_nn_output(pose->landmark, BS_OUT_LANDMARKS), bs_nn_output(pose->landmark, BS_OUT_HEATMAP),
-                   bs_nn_output(pose->landmark, BS_OUT_WORLD), roi, &region, rules);
-    return pose->options.enable_segmentation ? make_mask(pose, view, &region, err) : BS_OK;
-}
-
-void bs_person_fill(bs_person *p, const bs_body *body, const bs_roi *roi, const bs_roi *next_roi)
-{
-    p->presence = body->presence;
-    p->roi = *roi;
+    p->presence = look->body.presence;
+    p->roi = look->roi;
     p->next_roi = *next_roi;
-    memcpy(p->landmark, body->landmark, sizeof(p->landmark));
-    memcpy(p->world, body->world, sizeof(p->world));
+    memcpy(p->landmark, look->body.landmark, sizeof(p->landmark));
+    memcpy(p->world, look->body.world, sizeof(p->world));
 }

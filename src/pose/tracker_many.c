@@ -4,9 +4,7 @@
  *
  * Tasks' list order is no identity. Here a region that replaces another takes over its id, so that an id stays
  * with its person for as long as the person is tracked; an id is never given twice. */
-#include <string.h>
-
-#include "pose/engine.h"
+#include "pose/tries.h"
 
 /* Tasks' defaults: of its detector's suppression, and of the association (its min_tracking_confidence). */
 static const float nms_iou = 0.5f, association_iou = 0.5f;
@@ -53,7 +51,8 @@ static bs_status find_regions(bs_pose *pose, const bs_view *view, candidate *lis
     int detections = 0, n = 0;
     *detector_ran = pose->tracks < pose->options.num_people;
     if (*detector_ran) {
-        const bs_status rc = bs_detect(pose, view, nms_iou, BS_MAX_PEOPLE, &detections, err);
+        const bs_status rc = bs_detect(pose, view, NULL, BS_STRATEGY_ORIGINAL, nms_iou, BS_MAX_PEOPLE, &detections,
+                                       err);
         if (rc < 0)
             return rc;
     }
@@ -70,15 +69,36 @@ static bs_status find_regions(bs_pose *pose, const bs_view *view, candidate *lis
     return BS_OK;
 }
 
+static bool any_found(const bs_attempt *attempt, int count)
+{
+    bool any = false;
+    for (int i = 0; i < count; i++)
+        any |= attempt[i].look.found;
+    return any;
+}
+
 bs_status bs_process_many(bs_pose *pose, const bs_view *view, bs_pose_result *out, bs_error *err)
 {
     candidate list[2 * BS_MAX_PEOPLE];
-    bs_body body[BS_MAX_PEOPLE];
-    bool found[BS_MAX_PEOPLE], detector_ran;
-    int count;
+    bs_attempt attempt[BS_MAX_PEOPLE] = {0};
+    bool detector_ran, last;
+    int count = 0;
     bs_status rc = find_regions(pose, view, list, &count, &detector_ran, err);
-    for (int i = 0; i < count && rc >= 0; i++)
-        rc = bs_look(pose, view, &list[i].roi, &bs_rules_tasks, &body[i], &found[i], err);
+    for (int i = 0; i < count && rc >= 0; i++) {
+        attempt[i] = (bs_attempt){.look = {.roi = list[i].roi, .rules = &bs_rules_tasks},
+                                  .status = list[i].score > 0 ? BS_DETECTED : BS_TRACKED,
+                                  .score = list[i].score,
+                                  .detector_ran = detector_ran};
+        rc = bs_look_at(pose, view, &attempt[i].look, err);
+        if (rc >= 0 && attempt[i].look.found)
+            rc = bs_try_harder(pose, view, &attempt[i], &last, err);
+    }
+    if (rc >= 0 && !any_found(attempt, count)) {
+        list[0] = (candidate){.id = -1};
+        attempt[0] = (bs_attempt){.look.rules = &bs_rules_tasks, .detector_ran = detector_ran};
+        count = 1;
+        rc = bs_try_harder(pose, view, &attempt[0], &last, err);
+    }
     if (rc < 0)
         return rc;
 
@@ -88,14 +108,16 @@ bs_status bs_process_many(bs_pose *pose, const bs_view *view, bs_pose_result *ou
     if (pose->options.static_image_mode)
         pose->next_id = 0;
     for (int i = 0; i < count; i++) {
-        if (!found[i])
+        const bs_attempt *a = &attempt[i];
+        if (!a->look.found)
             continue;
-        const bs_roi next = bs_roi_of_body(&body[i], view);
+        const bs_roi next = bs_roi_of_body(&a->look.body, view);
         bs_person *p = &out->person[out->people++];
         *p = (bs_person){.id = list[i].id >= 0 ? list[i].id : pose->next_id++,
-                         .status = list[i].score > 0 ? BS_DETECTED : BS_TRACKED,
-                         .detection_score = list[i].score};
-        bs_person_fill(p, &body[i], &list[i].roi, &next);
+                         .status = a->status,
+                         .strategy = a->strategy,
+                         .detection_score = a->score};
+        bs_person_fill(p, &a->look, &next);
         if (!pose->options.static_image_mode)
             pose->track[pose->tracks++] = (bs_track){p->id, next};
     }

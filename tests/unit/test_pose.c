@@ -158,7 +158,8 @@ static bs_body decode(const tensors *t, bs_roi roi, const bs_landmark_rules *rul
 {
     bs_body body;
     const bs_crop_region region = bs_region_of_roi(&roi, 1000, 500, rules->keep_aspect);
-    bs_body_decode(&body, t->landmarks, t->heatmap, t->world, &roi, &region, rules);
+    bs_body_decode(&body, t->landmarks, t->heatmap, t->world, rules);
+    bs_body_project(&body, &roi, &region);
     return body;
 }
 
