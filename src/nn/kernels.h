@@ -53,4 +53,11 @@ void bs_nn_weights_row(const bs_nn_weights *weights, int row, int columns, float
 /* What no instruction set improves on: PAD, CONCAT's copies, LOGISTIC, DEPTH_TO_SPACE. */
 void bs_nn_run_plain(const bs_nn_step *step, int part, int parts);
 
+/* The portable operators over rows `top` to `bottom` and channels from `first` on: what is left over when channels
+ * do not fill vectors. */
+void bs_nn_plain_depthwise(const bs_nn_step *step, float *scratch, int top, int bottom, int first);
+void bs_nn_plain_max_pool(const bs_nn_step *step, int top, int bottom, int first);
+void bs_nn_plain_resize(const bs_nn_step *step, int top, int bottom, int first);
+void bs_nn_plain_add(const bs_nn_step *step, int top, int bottom);
+
 #endif

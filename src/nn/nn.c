@@ -3,6 +3,10 @@
 #include <string.h>
 #include <time.h>
 
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
+
 #include "kernels.h"
 
 struct bs_nn_arena {
@@ -81,12 +85,44 @@ static void bind_steps(bs_nn *nn)
 
 /* --- Open and close ------------------------------------------------------------------------------------ */
 
+#if defined(__x86_64__)
+/* __builtin_cpu_supports knows "f16c" in clang and in newer GCCs only. */
+static bool cpu_has_f16c(void)
+{
+    unsigned a, b, c, d;
+    return __get_cpuid(1, &a, &b, &c, &d) && (c & bit_F16C);
+}
+#endif
+
+/* The best first. */
+static const bs_nn_kernels *const all_kernels[] = {
+#if defined(__x86_64__)
+    &bs_nn_avx512,
+    &bs_nn_avx2,
+#elif defined(__aarch64__)
+    &bs_nn_neon,
+#endif
+    &bs_nn_portable,
+};
+
+static bool cpu_has(const bs_nn_kernels *kernels)
+{
+#if defined(__x86_64__)
+    __builtin_cpu_init();
+    const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && cpu_has_f16c();
+    if (kernels == &bs_nn_avx2)
+        return avx2;
+    if (kernels == &bs_nn_avx512)
+        return avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl");
+#endif
+    return true;
+}
+
 static const bs_nn_kernels *choose_kernels(const char *isa)
 {
-    static const bs_nn_kernels *const all[] = {&bs_nn_portable};
-    for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++)
-        if ((!isa || !strcmp(isa, all[i]->name)))
-            return all[i];
+    for (size_t i = 0; i < sizeof(all_kernels) / sizeof(all_kernels[0]); i++)
+        if ((!isa || !strcmp(isa, all_kernels[i]->name)) && cpu_has(all_kernels[i]))
+            return all_kernels[i];
     return NULL;
 }
 
@@ -141,10 +177,11 @@ void bs_nn_close(bs_nn **nn)
 
 /* --- Run ----------------------------------------------------------------------------------------------- */
 
-static double seconds(void)
+/* The caller's CPU time, which busy neighbours do not lengthen; wall time where threads share the work. */
+static double seconds(const bs_nn *nn)
 {
     struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
+    clock_gettime(nn->threads > 1 ? CLOCK_MONOTONIC : CLOCK_THREAD_CPUTIME_ID, &t);
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
@@ -186,10 +223,10 @@ bs_status bs_nn_run(bs_nn *nn, bs_error *err)
 {
     bind_steps(nn);
     for (int i = 0; i < nn->plan.step_count; i++) {
-        double start = nn->profiling ? seconds() : 0;
+        double start = nn->profiling ? seconds(nn) : 0;
         run_step(nn, &nn->plan.steps[i]);
         if (nn->profiling)
-            record(nn, &nn->plan.steps[i], seconds() - start);
+            record(nn, &nn->plan.steps[i], seconds(nn) - start);
     }
     return BS_OK;
 }

@@ -98,7 +98,7 @@ static void conv(const bs_nn_step *s, float *scratch, int begin, int end)
     }
 }
 
-static void depthwise(const bs_nn_step *s, float *scratch, int begin, int end)
+void bs_nn_plain_depthwise(const bs_nn_step *s, float *scratch, int begin, int end, int first)
 {
     const int channels = s->in_shape.channels, width = s->out_shape.width;
     float *bias = scratch, *weights = scratch + channels;
@@ -106,7 +106,7 @@ static void depthwise(const bs_nn_step *s, float *scratch, int begin, int end)
     bs_nn_weights_get(&s->weights, 0, (size_t)channels * s->kernel_h * s->kernel_w, weights);
     for (int y = begin; y < end; y++)
         for (int x = 0; x < width; x++)
-            for (int c = 0; c < channels; c++) {
+            for (int c = first; c < channels; c++) {
                 float sum = bias[c];
                 for (int j = 0; j < s->kernel_w; j++)
                     for (int i = 0; i < s->kernel_h; i++)
@@ -116,12 +116,12 @@ static void depthwise(const bs_nn_step *s, float *scratch, int begin, int end)
             }
 }
 
-static void max_pool(const bs_nn_step *s, int begin, int end)
+void bs_nn_plain_max_pool(const bs_nn_step *s, int begin, int end, int first)
 {
     const bs_nn_shape in = s->in_shape;
     for (int y = begin; y < end; y++)
         for (int x = 0; x < s->out_shape.width; x++)
-            for (int c = 0; c < in.channels; c++) {
+            for (int c = first; c < in.channels; c++) {
                 float best = -INFINITY;
                 for (int i = 0; i < s->kernel_h; i++)
                     for (int j = 0; j < s->kernel_w; j++) {
@@ -136,7 +136,7 @@ static void max_pool(const bs_nn_step *s, int begin, int end)
 }
 
 /* tensorflow/lite/kernels/internal/reference/resize_bilinear.h, half-pixel centres, exactly ×2. */
-static void resize(const bs_nn_step *s, int begin, int end)
+void bs_nn_plain_resize(const bs_nn_step *s, int begin, int end, int first)
 {
     const bs_nn_shape in = s->in_shape;
     for (int y = begin; y < end; y++) {
@@ -149,7 +149,7 @@ static void resize(const bs_nn_step *s, int begin, int end)
             float ax = x & 1 ? 0.25f : 0.75f;
             left = left < 0 ? 0 : left;
             right = right >= in.width ? in.width - 1 : right;
-            for (int c = 0; c < in.channels; c++) {
+            for (int c = first; c < in.channels; c++) {
                 const float tl = tap(s, top, left, c), tr = tap(s, top, right, c);
                 const float bl = tap(s, bottom, left, c), br = tap(s, bottom, right, c);
                 const float t = tl + (tr - tl) * ax, b = bl + (br - bl) * ax;
@@ -159,7 +159,7 @@ static void resize(const bs_nn_step *s, int begin, int end)
     }
 }
 
-static void add(const bs_nn_step *s, int begin, int end)
+void bs_nn_plain_add(const bs_nn_step *s, int begin, int end)
 {
     const int width = s->out_shape.width, channels = s->out_shape.channels;
     for (size_t p = (size_t)begin * width; p < (size_t)end * width; p++)
@@ -248,10 +248,10 @@ static void run(const bs_nn_step *s, float *scratch, int part, int parts)
     bs_nn_share(s->out_shape.height, 1, part, parts, &begin, &end);
     switch (s->kind) {
     case BS_NN_CONV: conv(s, scratch, begin, end); break;
-    case BS_NN_DEPTHWISE: depthwise(s, scratch, begin, end); break;
-    case BS_NN_MAX_POOL: max_pool(s, begin, end); break;
-    case BS_NN_RESIZE: resize(s, begin, end); break;
-    case BS_NN_ADD: add(s, begin, end); break;
+    case BS_NN_DEPTHWISE: bs_nn_plain_depthwise(s, scratch, begin, end, 0); break;
+    case BS_NN_MAX_POOL: bs_nn_plain_max_pool(s, begin, end, 0); break;
+    case BS_NN_RESIZE: bs_nn_plain_resize(s, begin, end, 0); break;
+    case BS_NN_ADD: bs_nn_plain_add(s, begin, end); break;
     default: bs_nn_run_plain(s, part, parts); break;
     }
 }

@@ -1,0 +1,64 @@
+/* What the vector kernels share that does not depend on the vector (see vector.h). */
+#ifndef BS_NN_VECTOR_COMMON_H
+#define BS_NN_VECTOR_COMMON_H
+
+#include <math.h>
+#include <string.h>
+
+#include "kernels.h"
+
+static inline int min_int(int a, int b)
+{
+    return a < b ? a : b;
+}
+static inline int max_int(int a, int b)
+{
+    return a > b ? a : b;
+}
+
+typedef struct span {
+    int begin, end;
+} span;
+
+/* The taps of a window along one axis that fall inside the image. */
+static inline span taps_inside(int out, int in_size, int kernel, int stride, int pad)
+{
+    const int start = out * stride - pad;
+    const span s = {.begin = min_int(max_int(-start, 0), kernel), .end = min_int(kernel, in_size - start)};
+    return s.end < s.begin ? (span){s.begin, s.begin} : s;
+}
+
+/* The outputs along one axis whose whole window is inside the image. */
+static inline span whole_windows(int in_size, int out_size, int kernel, int stride, int pad)
+{
+    const int begin = min_int((pad + stride - 1) / stride, out_size), room = in_size - kernel + pad;
+    const int end = room < 0 ? begin : min_int(room / stride + 1, out_size);
+    return (span){begin, max_int(begin, end)};
+}
+
+/* One register tile's work: vector_tile.h. Strides in floats. */
+typedef struct tile_job {
+    const float *a;
+    size_t a_stride, a_segment;
+    int segments;
+    long k; /* per segment */
+    const float *b, *bias;
+    float *c;
+    size_t c_stride;
+    const float *other; /* NULL: nothing to add */
+    size_t other_stride;
+    float low, high, add_low, add_high;
+} tile_job;
+
+typedef struct panel_tile {
+    int rows;
+    void (*run)(const tile_job *job);
+} panel_tile;
+
+/* A width of panels and its tiles, the one with the most rows first; the last has one row. */
+typedef struct panel_kind {
+    int width;
+    panel_tile tiles[5];
+} panel_kind;
+
+#endif
