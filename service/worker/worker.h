@@ -23,9 +23,12 @@ bs_status bs_worker_start(bs_worker **out, const bs_settings *settings, bs_store
 
 /* No new jobs from now on; submissions are refused, bs_worker_ready says why. */
 void bs_worker_drain(bs_worker *worker);
-/* Drains, lets running jobs finish for `grace_seconds`, sends the rest back to the queue, ends every process that it
- * started and frees everything. */
-void bs_worker_stop(bs_worker **worker, int grace_seconds);
+/* Drains, lets running jobs finish for `grace_seconds` (`hurry`, may be NULL, is asked again and again: true ends
+ * the grace), sends the rest back to the queue and ends every process that it started. Calls are still answered, from
+ * the store. */
+void bs_worker_halt(bs_worker *worker, int grace_seconds, bool (*hurry)(void *opaque), void *opaque);
+/* Halts without grace where it was not halted before, and frees everything. */
+void bs_worker_stop(bs_worker **worker);
 
 /* Whether jobs can be taken and run now; if not, why, in one sentence (starting, stopping, memory). */
 bool bs_worker_ready(bs_worker *worker, bs_error *reason);

@@ -1,0 +1,326 @@
+/* The administrator's commands, on the store itself: they work whether a server runs or not (see service.h). */
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include <jansson.h>
+
+#include <bodyscript/memory.h>
+
+#include "service/artifacts/artifacts.h"
+#include "service/jobs/store.h"
+#include "service/service.h"
+#include "service/worker/sandbox.h"
+
+enum { STOP_WAIT_MS = 8000, STOP_LOOK_MS = 50 };
+
+typedef struct admin {
+    bs_store *store;
+    bs_artifacts *artifacts;
+} admin;
+
+static bs_status open_admin(admin *out, const bs_settings *settings, bs_error *err)
+{
+    *out = (admin){0};
+    bs_status status = bs_store_open(&out->store, settings, err);
+    if (status == BS_OK)
+        status = bs_artifacts_open(&out->artifacts, settings->storage_url, settings->data_dir,
+                                   (uint64_t)settings->disk_limit_mb << 20, err);
+    return status;
+}
+
+static void close_admin(admin *a)
+{
+    bs_artifacts_close(&a->artifacts);
+    bs_store_close(&a->store);
+}
+
+/* -- telling a job -------------------------------------------------------------------------------------- */
+
+static void format_time(int64_t us, char out[32])
+{
+    time_t seconds = (time_t)(us / 1000000);
+    struct tm utc;
+    snprintf(out, 32, "-");
+    if (us > 0 && gmtime_r(&seconds, &utc))
+        strftime(out, 32, "%Y-%m-%dT%H:%M:%SZ", &utc);
+}
+
+static json_t *json_time(int64_t us)
+{
+    char text[32];
+    format_time(us, text);
+    return us > 0 ? json_string(text) : json_null();
+}
+
+static json_t *job_json(const bs_job *job)
+{
+    json_t *statistics = job->statistics[0] ? json_loads(job->statistics, 0, NULL) : NULL;
+    json_t *object = json_pack(
+        "{s:s, s:s, s:s, s:I, s:i, s:s, s:I, s:I, s:o, s:o, s:o, s:i, s:f, s:b, s:s, s:s*, s:i, s:I, s:o}", "job_id",
+        job->id, "status", bs_job_state_name(job->state), "filename", job->filename, "file_size",
+        (json_int_t)job->file_size, "progress", job->progress, "message", job->message, "current_frame",
+        (json_int_t)job->current_frame, "total_frames", (json_int_t)job->total_frames, "created_at",
+        json_time(job->created_us), "started_at", json_time(job->started_us), "completed_at",
+        json_time(job->completed_us), "attempts", job->attempts, "reserved_memory_mb",
+        (double)job->reserved_memory / (1 << 20), "kept", (int)job->kept, "mode", bs_mode_name(job->options.mode),
+        "error", job->error[0] ? job->error : NULL, "interval", job->options.interval, "queue_position",
+        (json_int_t)job->queue_position, "statistics", statistics ? statistics : json_null());
+    return object;
+}
+
+static bs_status print_json(FILE *out, json_t *object, bs_error *err)
+{
+    bool ok = object && json_dumpf(object, out, JSON_INDENT(2)) == 0 && fputc('\n', out) != EOF;
+    json_decref(object);
+    return ok ? BS_OK : bs_fail(err, BS_ERR_IO, "the answer cannot be written");
+}
+
+/* Text from outside may hold what a terminal obeys. */
+static void print_plain(FILE *out, const char *text)
+{
+    for (const unsigned char *c = (const unsigned char *)text; *c; c++)
+        fputc(*c < ' ' || *c == 0x7f ? '?' : *c, out);
+}
+
+static bs_status print_job(FILE *out, const bs_job *job, bool json, bs_error *err)
+{
+    if (json)
+        return print_json(out, job_json(job), err);
+    char created[32], started[32], completed[32];
+    format_time(job->created_us, created);
+    format_time(job->started_us, started);
+    format_time(job->completed_us, completed);
+    fprintf(out, "job        %s\nstatus     %s, %d %%: ", job->id, bs_job_state_name(job->state), job->progress);
+    print_plain(out, job->error[0] ? job->error : job->message);
+    fprintf(out, "\nfile       ");
+    print_plain(out, job->filename);
+    fprintf(out, ", %.2f MB\ncreated    %s\nstarted    %s\nended      %s\n", (double)job->file_size / (1 << 20),
+            created, started, completed);
+    fprintf(out, "frames     %" PRId64 " of %" PRId64 "\nattempts   %d\nreserved   %.1f MB\n", job->current_frame,
+            job->total_frames, job->attempts, (double)job->reserved_memory / (1 << 20));
+    if (job->state == BS_JOB_PENDING)
+        fprintf(out, "queue      %" PRId64 " of %" PRId64 "\n", job->queue_position, job->queue_total);
+    if (job->statistics[0])
+        fprintf(out, "statistics %s\n", job->statistics);
+    return ferror(out) ? bs_fail(err, BS_ERR_IO, "the answer cannot be written") : BS_OK;
+}
+
+/* -- list, show ----------------------------------------------------------------------------------------- */
+
+static int print_line(void *opaque, const bs_job *job)
+{
+    FILE *out = opaque;
+    char created[32];
+    format_time(job->created_us, created);
+    fprintf(out, "%s  %-10s %3d %%  %s  %8.2f MB  ", job->id, bs_job_state_name(job->state), job->progress, created,
+            (double)job->file_size / (1 << 20));
+    print_plain(out, job->filename);
+    fputc('\n', out);
+    return 0;
+}
+
+static int append_job(void *opaque, const bs_job *job)
+{
+    return json_array_append_new(opaque, job_json(job));
+}
+
+bs_status bs_service_jobs_list(const bs_settings *settings, bool json, FILE *out, bs_error *err)
+{
+    bs_store *store = NULL;
+    bs_status status = bs_store_open(&store, settings, err);
+    if (status == BS_OK && json) {
+        json_t *jobs = json_array();
+        status = bs_store_list(store, 0, 0, 0, append_job, jobs, err);
+        json_t *answer = json_pack("{s:I, s:o}", "total", (json_int_t)json_array_size(jobs), "jobs", jobs);
+        status = status == BS_OK ? print_json(out, answer, err) : status;
+    } else if (status == BS_OK) {
+        status = bs_store_list(store, 0, 0, 0, print_line, out, err);
+    }
+    bs_store_close(&store);
+    return status;
+}
+
+static bs_status find_job(bs_store *store, const char *id, bs_job *out, bs_error *err)
+{
+    bs_status status = bs_job_id_valid(id) ? bs_store_get(store, id, out, err) : BS_EOF;
+    return status == BS_EOF ? bs_fail(err, BS_ERR_USAGE, "there is no job '%s'; `bodyscript jobs list` tells all", id)
+                            : status;
+}
+
+bs_status bs_service_jobs_show(const bs_settings *settings, const char *id, bool json, FILE *out, bs_error *err)
+{
+    bs_store *store = NULL;
+    bs_job job;
+    bs_status status = bs_store_open(&store, settings, err);
+    if (status == BS_OK)
+        status = find_job(store, id, &job, err);
+    if (status == BS_OK)
+        status = print_job(out, &job, json, err);
+    bs_store_close(&store);
+    return status;
+}
+
+/* -- cancel, cleanup ------------------------------------------------------------------------------------ */
+
+/* Cancels, and waits for the worker that runs the job to have stopped it. */
+static bs_status stop_job(admin *a, const char *id, bs_job *out, bs_error *err)
+{
+    const struct timespec pause = {.tv_nsec = STOP_LOOK_MS * 1000000};
+    bs_status status = find_job(a->store, id, out, err);
+    if (status == BS_OK && !bs_job_state_is_final(out->state))
+        status = bs_store_cancel(a->store, id, out, err);
+    for (int waited = 0; status == BS_OK && out->state == BS_JOB_PROCESSING && waited < STOP_WAIT_MS;
+         waited += STOP_LOOK_MS) {
+        nanosleep(&pause, NULL);
+        status = bs_store_get(a->store, id, out, err);
+    }
+    if (status == BS_OK && out->state == BS_JOB_CANCELLED)
+        status = bs_artifacts_remove(a->artifacts, id, err);
+    return status;
+}
+
+bs_status bs_service_jobs_cancel(const bs_settings *settings, const char *id, bool json, FILE *out, bs_error *err)
+{
+    admin a;
+    bs_job job;
+    bs_status status = open_admin(&a, settings, err);
+    if (status == BS_OK)
+        status = stop_job(&a, id, &job, err);
+    if (status == BS_OK && job.state != BS_JOB_CANCELLED)
+        status = bs_fail(err, BS_ERR_FAILED,
+                         job.state == BS_JOB_PROCESSING ? "job %s is asked to stop; no worker has answered yet"
+                                                        : "job %s has ended already",
+                         job.id);
+    if (status == BS_OK)
+        status = print_job(out, &job, json, err);
+    close_admin(&a);
+    return status;
+}
+
+typedef struct expired {
+    char (*id)[BS_JOB_ID_LENGTH + 1];
+    size_t count;
+    int64_t before_us;
+} expired;
+
+static int add_expired(void *opaque, const bs_job *job)
+{
+    expired *list = opaque;
+    if (!bs_job_state_is_final(job->state) || job->kept || job->completed_us >= list->before_us)
+        return 0;
+    void *more = realloc(list->id, (list->count + 1) * sizeof(*list->id));
+    if (!more)
+        return 1;
+    list->id = more;
+    memcpy(list->id[list->count++], job->id, sizeof(*list->id));
+    return 0;
+}
+
+static bs_status remove_job(admin *a, const char *id, bs_error *err)
+{
+    bs_status status = bs_artifacts_remove(a->artifacts, id, err);
+    return status == BS_OK ? bs_store_remove(a->store, id, err) : status;
+}
+
+static bs_status remove_expired(admin *a, const bs_settings *settings, int64_t *removed, bs_error *err)
+{
+    expired list = {.before_us = bs_job_now() - settings->job_max_age_seconds * 1000000};
+    bs_status status = bs_store_list(a->store, 0, 0, 0, add_expired, &list, err);
+    for (size_t i = 0; i < list.count && status >= 0; i++) {
+        status = remove_job(a, list.id[i], err);
+        *removed += status == BS_OK;
+    }
+    free(list.id);
+    return status < 0 ? status : BS_OK;
+}
+
+bs_status bs_service_jobs_cleanup(const bs_settings *settings, const char *id, bool json, FILE *out, bs_error *err)
+{
+    admin a;
+    bs_job job;
+    int64_t removed = 0;
+    bs_status status = open_admin(&a, settings, err);
+    if (status == BS_OK && !id) {
+        status = remove_expired(&a, settings, &removed, err);
+    } else if (status == BS_OK) {
+        status = stop_job(&a, id, &job, err);
+        if (status == BS_OK && job.state == BS_JOB_PROCESSING)
+            status = bs_fail(err, BS_ERR_FAILED, "job %s is asked to stop; no worker has answered yet", id);
+        if (status == BS_OK)
+            status = remove_job(&a, id, err);
+        removed = status == BS_OK;
+    }
+    if (status == BS_OK && json)
+        status = print_json(out, json_pack("{s:I}", "removed", (json_int_t)removed), err);
+    else if (status == BS_OK)
+        fprintf(out, "%" PRId64 " removed\n", removed);
+    close_admin(&a);
+    return status;
+}
+
+/* -- doctor --------------------------------------------------------------------------------------------- */
+
+static bs_status check_store(const bs_settings *settings, char *text, size_t size, bs_store_totals *totals)
+{
+    bs_store *store = NULL;
+    bs_error err = {0};
+    bs_status status = bs_store_open(&store, settings, &err);
+    if (status == BS_OK) {
+        snprintf(text, size, "%s", bs_store_describe(store));
+        status = bs_store_check(store, &err);
+    }
+    if (status == BS_OK)
+        status = bs_store_totals_get(store, totals, &err);
+    if (status != BS_OK)
+        snprintf(text, size, "%s", err.text);
+    bs_store_close(&store);
+    return status;
+}
+
+bs_status bs_service_doctor(const bs_settings *settings, bool json, FILE *out, bs_error *err)
+{
+    bs_memory_limits limits = {0};
+    bs_store_totals totals = {0};
+    char store[600];
+    bool seccomp;
+    int landlock;
+    bs_status status = bs_memory_read_limits(&limits, err);
+    if (status != BS_OK)
+        return status;
+    bs_sandbox_offer(&seccomp, &landlock);
+    bs_status store_status = check_store(settings, store, sizeof(store), &totals);
+    const double mib = 1 << 20;
+    if (json)
+        status = print_json(out,
+                            json_pack("{s:f, s:f, s:i, s:s, s:I, s:I, s:I, s:I, s:b, s:i, s:b, s:s, s:I, s:I}",
+                                      "memory_physical_mb", (double)limits.physical / mib, "memory_cgroup_mb",
+                                      (double)limits.cgroup / mib, "cgroup_version", limits.cgroup_version, "cgroup",
+                                      limits.cgroup_path, "memory_limit_mb", (json_int_t)settings->memory_limit_mb,
+                                      "memory_cleanup_mb", (json_int_t)settings->memory_cleanup_mb, "memory_reject_mb",
+                                      (json_int_t)settings->memory_reject_mb, "memory_critical_mb",
+                                      (json_int_t)settings->memory_critical_mb, "seccomp", (int)seccomp, "landlock",
+                                      landlock, "store_ok", (int)(store_status == BS_OK), "store", store,
+                                      "jobs_pending", (json_int_t)totals.jobs[BS_JOB_PENDING], "jobs_processing",
+                                      (json_int_t)totals.jobs[BS_JOB_PROCESSING]),
+                            err);
+    else {
+        fprintf(out, "memory     %" PRId64 " MB to use (machine %.0f MB", settings->memory_limit_mb,
+                (double)limits.physical / mib);
+        if (limits.cgroup_version)
+            fprintf(out, ", cgroup v%d %s %.0f MB", limits.cgroup_version, limits.cgroup_path,
+                    (double)limits.cgroup / mib);
+        fprintf(out, "); clean-up from %" PRId64 ", refusals from %" PRId64 ", critical from %" PRId64 " MB\n",
+                settings->memory_cleanup_mb, settings->memory_reject_mb, settings->memory_critical_mb);
+        fprintf(out, "sandbox    seccomp %s, Landlock %s", seccomp ? "yes" : "NO", landlock ? "version " : "no");
+        if (landlock)
+            fprintf(out, "%d", landlock);
+        fprintf(out, "\nstore      %s: %s", store, store_status == BS_OK ? "sound" : "NOT USABLE");
+        if (store_status == BS_OK)
+            fprintf(out, ", %" PRId64 " pending, %" PRId64 " processing", totals.jobs[BS_JOB_PENDING],
+                    totals.jobs[BS_JOB_PROCESSING]);
+        fputc('\n', out);
+    }
+    return status == BS_OK && store_status != BS_OK ? bs_fail(err, store_status, "%s", store) : status;
+}

@@ -1,0 +1,176 @@
+/* cleanup: removes what is over: expired jobs, files without a job, inputs that nobody needs any more, jobs of workers
+ * that were killed. Clean-up happens on every change of state (outcome.c); this is the safety net. */
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "service/worker/internal.h"
+
+enum { ABANDONED_UPLOAD_SECONDS = 3600 };
+
+/* -- who lives ------------------------------------------------------------------------------------------ */
+
+/* A worker holds a lock on DATA_DIR/workers/<its id> while it lives; the kernel lets go of it however it dies. */
+static void lock_path(const bs_worker *worker, const char *id, char *out, size_t size)
+{
+    snprintf(out, size, "%s/workers/%s", worker->settings->data_dir, id);
+}
+
+bs_status bs_cleanup_sign_in(bs_worker *worker, bs_error *err)
+{
+    char folder[4096];
+    bs_status status = bs_job_id_new(worker->id, err);
+    if (status != BS_OK)
+        return status;
+    snprintf(folder, sizeof(folder), "%s/workers", worker->settings->data_dir);
+    if ((mkdir(worker->settings->data_dir, 0700) && errno != EEXIST) || (mkdir(folder, 0700) && errno != EEXIST))
+        return bs_fail(err, BS_ERR_IO, "'%s' cannot be made: %s", folder, strerror(errno));
+    lock_path(worker, worker->id, worker->lock_path, sizeof(worker->lock_path));
+    worker->lock_fd = open(worker->lock_path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    if (worker->lock_fd < 0 || flock(worker->lock_fd, LOCK_EX | LOCK_NB))
+        return bs_fail(err, BS_ERR_IO, "'%s' cannot be locked: %s", worker->lock_path, strerror(errno));
+    return BS_OK;
+}
+
+void bs_cleanup_sign_out(bs_worker *worker)
+{
+    if (worker->lock_fd < 0)
+        return;
+    unlink(worker->lock_path);
+    close(worker->lock_fd);
+    worker->lock_fd = -1;
+}
+
+static bool is_dead(void *opaque, const char *id)
+{
+    bs_worker *worker = opaque;
+    char path[4096];
+    if (!strcmp(id, worker->id))
+        return false;
+    lock_path(worker, id, path, sizeof(path));
+    int fd = open(path, O_RDWR | O_CLOEXEC);
+    if (fd < 0)
+        return errno == ENOENT;
+    bool dead = flock(fd, LOCK_EX | LOCK_NB) == 0;
+    if (dead)
+        unlink(path);
+    close(fd);
+    return dead;
+}
+
+void bs_cleanup_reclaim(bs_worker *worker)
+{
+    bs_error err = {0};
+    int64_t count = 0;
+    if (bs_store_reclaim(worker->store, is_dead, worker, worker->settings->job_max_attempts, &count, &err) != BS_OK)
+        bs_log(BS_LOG_ERROR, "cleanup", "jobs of workers that are gone cannot be taken up: %s", err.text);
+    else if (count > 0)
+        bs_log(BS_LOG_WARNING, "cleanup", "%" PRId64 " jobs of workers that are gone were taken up again", count);
+}
+
+/* -- lists of ids --------------------------------------------------------------------------------------- */
+
+typedef struct id_list {
+    char (*id)[BS_JOB_ID_LENGTH + 1];
+    size_t count;
+    int64_t before_us; /* jobs that ended later are left out */
+} id_list;
+
+static int add_id(id_list *list, const char *id)
+{
+    void *more = realloc(list->id, (list->count + 1) * sizeof(*list->id));
+    if (!more)
+        return 1; /* the next sweep takes the rest */
+    list->id = more;
+    snprintf(list->id[list->count++], sizeof(*list->id), "%s", id);
+    return 0;
+}
+
+static int add_expired(void *opaque, const bs_job *job)
+{
+    id_list *list = opaque;
+    return !job->kept && job->completed_us < list->before_us ? add_id(list, job->id) : 0;
+}
+
+static int add_folder(void *opaque, const char *id)
+{
+    return add_id(opaque, id);
+}
+
+/* -- expired jobs --------------------------------------------------------------------------------------- */
+
+void bs_cleanup_expired(bs_worker *worker, int64_t age)
+{
+    const unsigned final = 1u << BS_JOB_COMPLETED | 1u << BS_JOB_FAILED | 1u << BS_JOB_CANCELLED;
+    id_list list = {.before_us = bs_job_now() - age * 1000000};
+    bs_error err = {0};
+    if (bs_store_list(worker->store, final, 0, 0, add_expired, &list, &err) != BS_OK)
+        bs_log(BS_LOG_ERROR, "cleanup", "%s", err.text);
+    size_t removed = 0;
+    for (size_t i = 0; i < list.count; i++) {
+        /* Files first: a job whose record is gone has none. */
+        if (bs_artifacts_remove(worker->artifacts, list.id[i], &err) < 0 ||
+            bs_store_remove(worker->store, list.id[i], &err) < 0)
+            bs_log(BS_LOG_ERROR, "cleanup", "job %s cannot be removed: %s", list.id[i], err.text);
+        else
+            removed++;
+    }
+    if (removed > 0)
+        bs_log(BS_LOG_INFO, "cleanup", "%zu jobs that ended more than %" PRId64 " s ago were removed", removed, age);
+    free(list.id);
+}
+
+/* -- files without need --------------------------------------------------------------------------------- */
+
+static bool was_orphan(const bs_worker *worker, const char *id)
+{
+    for (size_t i = 0; i < worker->orphan_count; i++)
+        if (!strcmp(worker->orphans[i], id))
+            return true;
+    return false;
+}
+
+/* A folder without a job may be an upload that is just being submitted: it goes when it was one at the last sweep, too
+ * (at start there are no uploads yet, other workers' aside). */
+static void sweep_folder(bs_worker *worker, const char *id, bool at_start, id_list *orphans)
+{
+    bs_job job;
+    bs_status status = bs_store_get(worker->store, id, &job, NULL);
+    if (status == BS_EOF) {
+        if (!at_start && !was_orphan(worker, id))
+            add_id(orphans, id);
+        else if (bs_artifacts_remove(worker->artifacts, id, NULL) == BS_OK)
+            bs_log(BS_LOG_INFO, "cleanup", "files of %s, which is no job, were removed", id);
+    } else if (status == BS_OK && (job.state == BS_JOB_FAILED || job.state == BS_JOB_CANCELLED)) {
+        bs_artifacts_remove(worker->artifacts, id, NULL);
+    } else if (status == BS_OK && job.state == BS_JOB_COMPLETED) {
+        bs_artifacts_remove_input(worker->artifacts, id);
+        bs_artifacts_abandon(worker->artifacts, id, NULL);
+    } else if (status == BS_OK && job.state == BS_JOB_PENDING && at_start) {
+        bs_artifacts_abandon(worker->artifacts, id, NULL);
+    }
+}
+
+void bs_cleanup_sweep(bs_worker *worker, bool at_start)
+{
+    id_list folders = {0}, orphans = {0};
+    bs_error err = {0};
+    if (bs_artifacts_jobs(worker->artifacts, add_folder, &folders, &err) != BS_OK)
+        bs_log(BS_LOG_ERROR, "cleanup", "%s", err.text);
+    for (size_t i = 0; i < folders.count; i++)
+        sweep_folder(worker, folders.id[i], at_start, &orphans);
+    free(folders.id);
+    free(worker->orphans);
+    worker->orphans = orphans.id;
+    worker->orphan_count = orphans.count;
+    int uploads = bs_artifacts_sweep_incoming(worker->artifacts, at_start ? 0 : ABANDONED_UPLOAD_SECONDS);
+    if (uploads > 0)
+        bs_log(BS_LOG_INFO, "cleanup", "%d abandoned uploads were removed", uploads);
+    bs_cleanup_expired(worker, worker->settings->job_max_age_seconds);
+}

@@ -1,0 +1,147 @@
+/* worker, inside: the scheduler's state. Everything marked `lock` is shared with other threads under worker->lock; the
+ * rest is the scheduler's thread's alone. */
+#ifndef BS_SERVICE_WORKER_INTERNAL_H
+#define BS_SERVICE_WORKER_INTERNAL_H
+
+#include <pthread.h>
+
+#include "service/worker/governor.h"
+#include "service/worker/worker.h"
+#include "service/worker/zygote.h"
+
+/* Why the worker itself ends a process. */
+typedef enum bs_stop {
+    BS_STOP_NOT = 0,
+    BS_STOP_CANCEL, /* somebody asked for it */
+    BS_STOP_TIMEOUT,
+    BS_STOP_MEMORY,   /* it took more than it was given */
+    BS_STOP_ROOM,     /* memory is critical, and it is the youngest */
+    BS_STOP_SHUTDOWN, /* the service stops */
+    BS_STOP_LOST,     /* the job is another worker's, or gone */
+    BS_STOP_BROKEN,   /* what it reports makes no sense */
+    BS_STOP_DISK,     /* what it made cannot be written */
+} bs_stop;
+
+/* What is to become of a job whose process has ended. */
+typedef enum bs_fate { BS_FATE_OPEN = 0, BS_FATE_FINISH, BS_FATE_REQUEUE, BS_FATE_DROP } bs_fate;
+
+/* An upload that waits to be probed; lives on the stack of the thread that submits it. */
+typedef struct bs_submission {
+    const bs_job *job;
+    int input;
+    bool finished; /* lock */
+    int attempts;
+    bs_probed probed; /* once finished */
+    struct bs_submission *next;
+} bs_submission;
+
+typedef enum bs_slot_state { BS_SLOT_FREE = 0, BS_SLOT_PROBE, BS_SLOT_JOB } bs_slot_state;
+
+/* A process, and the job that it carries out. */
+typedef struct bs_slot {
+    bs_slot_state state; /* lock */
+    bs_job job;          /* lock */
+    bool cancel;         /* lock: stop it */
+    pid_t pid;           /* lock; 0: not started yet */
+    bs_promise promise;  /* lock */
+
+    uint32_t serial;
+    int channel; /* -1: at its end */
+    int outputs[BS_GIVE_OUTPUTS];
+    bs_process_options options;
+    bs_sandbox_limits limits;
+    int64_t started_ms, told_ms; /* monotonic; told: the listener was last called */
+    bs_submission *submission;
+
+    bs_report head; /* of the report that arrives */
+    size_t head_have, body_have;
+    union {
+        bs_progress progress;
+        char note[BS_REPORT_NOTE_MAX];
+        bs_probed probed;
+        bs_done done;
+    } body;
+    int frame_fd; /* the saved frame that arrives; -1: none */
+    char frame_name[BS_ARTIFACT_NAME_MAX + 1];
+
+    bs_done done;
+    bool done_there, ended, killed; /* ended: the zygote buried it (or died itself) */
+    int wait_status;
+    bs_error start_error;
+    bs_stop stop;
+
+    bs_fate fate; /* decided once, carried out until the store has taken it */
+    bs_job_state final;
+    bool counted;
+    char reason[512];
+    int64_t retry_ms;
+} bs_slot;
+
+typedef struct bs_listener {
+    pthread_mutex_t turn;
+    void (*changed)(void *opaque, const char *id);
+    void *opaque;
+} bs_listener;
+
+struct bs_worker {
+    const bs_settings *settings;
+    bs_store *store;
+    bs_artifacts *artifacts;
+    char id[BS_JOB_ID_LENGTH + 1];
+    char lock_path[4096]; /* held while this worker lives: how others know that it does */
+    int lock_fd;
+
+    pthread_t thread;
+    bool thread_runs;
+    pthread_mutex_t lock;
+    pthread_cond_t changed; /* a submission finished, a job ended */
+    int wake;               /* eventfd */
+
+    bool draining, stopping;        /* lock */
+    int64_t stop_ms;                /* lock: when jobs that still run are stopped, monotonic */
+    bool ready;                     /* lock: the models are mapped */
+    bool clean_wanted, beat_wanted; /* lock */
+    bs_error unready;               /* lock: why not */
+    bs_submission *submissions;     /* lock */
+    bs_store_totals totals;         /* lock: as last read */
+    bs_worker_readings readings;    /* lock */
+    bs_listener listener;
+
+    int slots;
+    bs_slot *slot; /* as many as may run, and one for probing */
+    bs_zygote zygote;
+    uint32_t serial;
+    bs_governor governor;
+    char sha256[BS_MODEL_KINDS][65];
+    char waiting[BS_JOB_ID_LENGTH + 1]; /* the job that was last told to wait for memory, so that it is logged once */
+    int64_t waiting_ms, start_ms;       /* since when; before when no further start is tried */
+    int64_t kill_ms;                    /* stopping: when killed processes are no more waited for */
+    int64_t zygote_ms, beat_ms, measure_ms, reclaim_ms, sweep_ms, trim_ms; /* when each is next due, monotonic */
+    char (*orphans)[BS_JOB_ID_LENGTH + 1];                                 /* folders without a job at the last sweep */
+    size_t orphan_count;
+};
+
+int64_t bs_worker_clock_ms(void);
+/* Calls the listener. */
+void bs_worker_tell(bs_worker *worker, const char *id);
+
+/* channel.c: reads what a process reports. False: it is at its end. `progressed`: there is news of the job. */
+bool bs_channel_read(bs_worker *worker, bs_slot *slot, bool *progressed);
+void bs_channel_close(bs_worker *worker, bs_slot *slot);
+
+/* outcome.c: a process has ended. Decides what becomes of its job, publishes results, tells the store. False: the store
+ * did not take it yet; to be called again. */
+bool bs_outcome_settle(bs_worker *worker, bs_slot *slot);
+/* Which file the output BS_GIVE_(1 << output) of a job becomes. */
+bs_artifact_kind bs_output_kind(const bs_job *job, int output);
+
+/* cleanup.c: what is left over. `age`: of finished jobs in seconds from which on they are removed. */
+void bs_cleanup_expired(bs_worker *worker, int64_t age);
+void bs_cleanup_sweep(bs_worker *worker, bool at_start);
+/* Jobs of workers that are gone are pending again. */
+void bs_cleanup_reclaim(bs_worker *worker);
+/* Takes and gives up the lock file that shows that this worker lives. */
+bs_status bs_cleanup_sign_in(bs_worker *worker, bs_error *err);
+void bs_cleanup_sign_out(bs_worker *worker);
+
+#endif

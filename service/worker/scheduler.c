@@ -1,0 +1,896 @@
+/* The scheduler: one thread that starts, watches and ends every process (see worker.h). It waits for one of: a call
+ * from another thread, an answer of the zygote, a report of a job process, the next thing that is due. */
+#include <errno.h>
+#include <inttypes.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <bodyscript/memory.h>
+
+#include "service/worker/internal.h"
+
+enum {
+    LEASE_US = 30 * 1000000,
+    BEAT_MS = 1000,
+    MEASURE_BUSY_MS = 250,
+    MEASURE_IDLE_MS = 2000,
+    RECLAIM_MS = 5000,
+    SWEEP_MS = 60000,
+    TRIM_MS = 10000,
+    ZYGOTE_RETRY_MS = 200,          /* between its death and the next one */
+    ZYGOTE_UNREADY_RETRY_MS = 5000, /* where the models cannot be mapped */
+    TELL_MS = 100,
+    HURRY_MS = 20,
+    ALONE_WAIT_MS = 30000, /* a job that fits by the rules but not by what is used, with nothing else running */
+    KILL_WAIT_MS = 3000,   /* for killed processes to be buried, when stopping */
+    PROBE_SECONDS = 10,
+    PROBE_ATTEMPTS = 3,
+    PRESSED_AGE_PART = 4, /* under pressure finished jobs go after this part of their age */
+    CRITICAL_AGE_PART = 12,
+};
+
+static const uint64_t PROBE_MEMORY = UINT64_C(64) << 20; /* that a probe may take at most */
+static const uint64_t FILE_ROOM = UINT64_C(256) << 20;   /* that an output may have beside 16 times its input */
+static const uint64_t MEMORY_MARGIN = UINT64_C(8) << 20; /* of a job over its reservation: readings are not exact */
+
+#define MIB(bytes) ((double)(bytes) / (1 << 20))
+
+int64_t bs_worker_clock_ms(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+void bs_worker_tell(bs_worker *worker, const char *id)
+{
+    pthread_mutex_lock(&worker->listener.turn);
+    if (worker->listener.changed)
+        worker->listener.changed(worker->listener.opaque, id);
+    pthread_mutex_unlock(&worker->listener.turn);
+}
+
+static bool flag(bs_worker *worker, const bool *field)
+{
+    pthread_mutex_lock(&worker->lock);
+    bool value = *field;
+    pthread_mutex_unlock(&worker->lock);
+    return value;
+}
+
+/* -- memory --------------------------------------------------------------------------------------------- */
+
+/* The promises of all processes under way. Returns how many. */
+static size_t promises_of(const bs_worker *worker, bs_promise *out)
+{
+    size_t count = 0;
+    for (int i = 0; i < worker->slots; i++)
+        if (worker->slot[i].state == BS_SLOT_JOB)
+            out[count++] = worker->slot[i].promise;
+    return count;
+}
+
+static uint64_t memory_of(pid_t pid)
+{
+    uint64_t bytes = 0;
+    return pid > 0 && bs_memory_of_process(pid, &bytes) == BS_OK ? bytes : 0;
+}
+
+static void put_process(bs_worker_readings *r, pid_t pid, const char *role, const char *job, bs_promise promise)
+{
+    if (pid <= 0 || r->processes >= BS_WORKER_PROCESSES)
+        return;
+    bs_worker_process *p = &r->process[r->processes++];
+    *p = (bs_worker_process){.pid = pid, .memory = promise.used, .reserved = promise.reserved};
+    snprintf(p->role, sizeof(p->role), "%s", role);
+    snprintf(p->job, sizeof(p->job), "%s", job);
+}
+
+static void measure(bs_worker *worker)
+{
+    bs_promise promises[BS_WORKER_PROCESSES];
+    bs_promise server = {.used = memory_of(getpid())}, zygote = {.used = memory_of(worker->zygote.pid)};
+    bs_worker_readings *r = &worker->readings;
+    uint64_t used[BS_WORKER_PROCESSES];
+    for (int i = 0; i < worker->slots; i++)
+        used[i] = worker->slot[i].state == BS_SLOT_FREE ? 0 : memory_of(worker->slot[i].pid);
+
+    pthread_mutex_lock(&worker->lock);
+    uint64_t own = server.used + zygote.used;
+    r->processes = r->running = 0;
+    put_process(r, getpid(), "server", "", server);
+    put_process(r, worker->zygote.pid, "zygote", "", zygote);
+    for (int i = 0; i < worker->slots; i++) {
+        bs_slot *slot = &worker->slot[i];
+        slot->promise.used = used[i];
+        if (slot->state == BS_SLOT_PROBE)
+            own += used[i];
+        if (slot->state == BS_SLOT_JOB)
+            r->running++;
+        if (slot->state != BS_SLOT_FREE)
+            put_process(r, slot->pid, slot->state == BS_SLOT_JOB ? "job" : "probe", slot->job.id, slot->promise);
+    }
+    size_t count = promises_of(worker, promises);
+    if (worker->ready || count > 0)
+        bs_governor_measured(&worker->governor, own, promises, count);
+    const bs_governor *g = &worker->governor;
+    r->limit = g->limit;
+    r->used = g->used ? g->used : own;
+    r->reserved = bs_governor_reserved(promises, count);
+    r->available = bs_governor_available(g, promises, count);
+    r->cleanup_line = g->cleanup_line;
+    r->reject_line = g->reject_line;
+    r->critical_line = g->critical_line;
+    r->pressure = g->pressure;
+    r->measured_us = bs_job_now();
+    pthread_mutex_unlock(&worker->lock);
+}
+
+static void stop_slot(bs_worker *worker, bs_slot *slot, bs_stop why);
+
+/* A job that takes more than it was given fails alone. Readings lag, so this is the second line of defence behind the
+ * limits of its process. */
+static void check_reservations(bs_worker *worker)
+{
+    for (int i = 0; i < worker->slots; i++) {
+        bs_slot *slot = &worker->slot[i];
+        if (slot->state == BS_SLOT_JOB && slot->promise.used > slot->promise.reserved + MEMORY_MARGIN) {
+            bs_log(BS_LOG_WARNING, "governor", "job %s takes %.1f MB of %.1f MB reserved and is stopped", slot->job.id,
+                   MIB(slot->promise.used), MIB(slot->promise.reserved));
+            stop_slot(worker, slot, BS_STOP_MEMORY);
+        }
+    }
+}
+
+static bs_slot *youngest(bs_worker *worker)
+{
+    bs_slot *found = NULL;
+    for (int i = 0; i < worker->slots; i++) {
+        bs_slot *slot = &worker->slot[i];
+        if (slot->state == BS_SLOT_JOB && !slot->stop && (!found || slot->started_ms > found->started_ms))
+            found = slot;
+    }
+    return found;
+}
+
+/* The cleanup and critical lines of the design; the reject line acts in bs_worker_admits and the governor. */
+static void check_lines(bs_worker *worker)
+{
+    const bs_governor *g = &worker->governor;
+    int64_t now = bs_worker_clock_ms();
+    if (g->used < g->cleanup_line || now < worker->trim_ms)
+        return;
+    bool critical = g->used >= g->critical_line;
+    worker->trim_ms = now + (critical ? BEAT_MS : TRIM_MS);
+    int64_t age = worker->settings->job_max_age_seconds / (critical ? CRITICAL_AGE_PART : PRESSED_AGE_PART);
+    bs_log(critical ? BS_LOG_WARNING : BS_LOG_INFO, "governor",
+           "used %.1f MB, above the %s line of %.1f MB: heaps are trimmed, finished jobs older than %" PRId64
+           " s are removed",
+           MIB(g->used), critical ? "critical" : "cleanup", MIB(critical ? g->critical_line : g->cleanup_line), age);
+    bs_cleanup_expired(worker, age);
+    bs_memory_trim();
+    bs_order order = {.kind = BS_ORDER_TRIM};
+    bs_zygote_send(&worker->zygote, &order, NULL, 0, NULL);
+    bs_slot *slot = critical ? youngest(worker) : NULL;
+    if (slot) {
+        bs_log(BS_LOG_WARNING, "governor", "job %s, the youngest, is stopped and queued again", slot->job.id);
+        stop_slot(worker, slot, BS_STOP_ROOM);
+    }
+}
+
+/* -- slots ---------------------------------------------------------------------------------------------- */
+
+static bs_slot *free_slot(bs_worker *worker)
+{
+    for (int i = 0; i < worker->slots; i++)
+        if (worker->slot[i].state == BS_SLOT_FREE)
+            return &worker->slot[i];
+    return NULL;
+}
+
+static int count_slots(const bs_worker *worker, bs_slot_state state)
+{
+    int count = 0;
+    for (int i = 0; i < worker->slots; i++)
+        count += worker->slot[i].state == state;
+    return count;
+}
+
+static bs_slot *slot_by_serial(bs_worker *worker, uint32_t serial)
+{
+    for (int i = 0; i < worker->slots; i++)
+        if (worker->slot[i].state != BS_SLOT_FREE && worker->slot[i].serial == serial)
+            return &worker->slot[i];
+    return NULL;
+}
+
+/* A slot for a process that is about to start. */
+static void take_slot(bs_worker *worker, bs_slot *slot, bs_slot_state state, const bs_job *job)
+{
+    pthread_mutex_lock(&worker->lock);
+    *slot = (bs_slot){.state = state, .job = *job, .serial = ++worker->serial, .channel = -1, .frame_fd = -1};
+    slot->promise.reserved = state == BS_SLOT_JOB ? job->reserved_memory : 0;
+    for (int i = 0; i < BS_GIVE_OUTPUTS; i++)
+        slot->outputs[i] = -1;
+    slot->started_ms = bs_worker_clock_ms();
+    pthread_mutex_unlock(&worker->lock);
+}
+
+static void release_slot(bs_worker *worker, bs_slot *slot)
+{
+    char id[BS_JOB_ID_LENGTH + 1];
+    memcpy(id, slot->job.id, sizeof(id));
+    bool was_job = slot->state == BS_SLOT_JOB;
+    bs_channel_close(worker, slot);
+    for (int i = 0; i < BS_GIVE_OUTPUTS; i++)
+        if (slot->outputs[i] >= 0)
+            close(slot->outputs[i]);
+    pthread_mutex_lock(&worker->lock);
+    slot->state = BS_SLOT_FREE;
+    slot->promise = (bs_promise){0};
+    slot->pid = 0;
+    if (slot->submission)
+        slot->submission->finished = true;
+    slot->submission = NULL;
+    pthread_cond_broadcast(&worker->changed);
+    pthread_mutex_unlock(&worker->lock);
+    worker->start_ms = 0;
+    if (was_job)
+        bs_worker_tell(worker, id);
+}
+
+/* Asks the zygote to kill the process; what becomes of the job follows when it is dead. */
+static void stop_slot(bs_worker *worker, bs_slot *slot, bs_stop why)
+{
+    if (!slot->stop)
+        slot->stop = why;
+    bs_order order = {.kind = BS_ORDER_KILL, .serial = slot->serial};
+    if (!slot->killed && !slot->ended)
+        slot->killed = bs_zygote_send(&worker->zygote, &order, NULL, 0, NULL) == BS_OK;
+}
+
+/* Sends the order with the channel's other end. False: nothing was started. */
+static bool send_order(bs_worker *worker, bs_slot *slot, bs_order *order, int input)
+{
+    int pair[2], fds[2 + BS_GIVE_OUTPUTS];
+    size_t count = 2;
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair)) {
+        bs_fail(&slot->start_error, BS_ERR_IO, "no channel to its process: %s", strerror(errno));
+        return false;
+    }
+    fds[0] = input;
+    fds[1] = pair[1];
+    for (int i = 0; i < BS_GIVE_OUTPUTS; i++)
+        if (slot->outputs[i] >= 0)
+            fds[count++] = slot->outputs[i];
+    slot->channel = pair[0];
+    slot->limits = order->limits;
+    bs_status status = bs_zygote_send(&worker->zygote, order, fds, count, &slot->start_error);
+    if (status == BS_AGAIN)
+        bs_fail(&slot->start_error, BS_ERR_IO, "the zygote does not take orders");
+    close(pair[1]);
+    return status == BS_OK;
+}
+
+/* -- probing -------------------------------------------------------------------------------------------- */
+
+static bs_process_options options_of(const bs_job *job)
+{
+    bs_process_options options = bs_process_defaults();
+    options.mode = job->options.mode;
+    options.model = job->options.model;
+    options.interval = job->options.interval;
+    options.people = job->options.people;
+    options.exact = job->options.exact;
+    options.png = job->options.png;
+    options.max_width = job->options.max_width;
+    options.max_duration_us = job->options.max_duration_us;
+    options.memory_limit = job->memory_limit;
+    return options;
+}
+
+static unsigned wanted_outputs(const bs_job *job)
+{
+    unsigned wanted = BS_GIVE_CSV | BS_GIVE_JSON | BS_GIVE_THUMBNAIL;
+    if (!job->options.no_video)
+        wanted |= BS_GIVE_VIDEO | (job->photo ? 0 : BS_GIVE_PREVIEW);
+    return wanted;
+}
+
+static void start_probe(bs_worker *worker, bs_submission *submission)
+{
+    bs_slot *slot = free_slot(worker);
+    take_slot(worker, slot, BS_SLOT_PROBE, submission->job);
+    slot->submission = submission;
+    bs_order order = {
+        .kind = BS_ORDER_PROBE,
+        .serial = slot->serial,
+        .options = options_of(submission->job),
+        .outputs = wanted_outputs(submission->job),
+        .save_frames = submission->job->options.save_frames,
+        .limits = {.data = PROBE_MEMORY, .cpu_seconds = PROBE_SECONDS, .file_size = 0},
+        .budget_shared = bs_governor_budget_shared(&worker->governor),
+        .budget_alone = bs_governor_budget_alone(&worker->governor),
+    };
+    snprintf(order.name, sizeof(order.name), "%s", submission->job->filename);
+    if (!send_order(worker, slot, &order, submission->input)) {
+        submission->probed.status = BS_ERR_FAILED;
+        submission->probed.error = slot->start_error;
+        release_slot(worker, slot);
+    }
+}
+
+/* The probe's process was killed from outside, or could not start: that says nothing about the file. */
+static bool try_probe_again(bs_worker *worker, bs_slot *slot)
+{
+    bs_submission *submission = slot->submission;
+    bool innocent = slot->start_error.text[0] ||
+                    (WIFSIGNALED(slot->wait_status) && WTERMSIG(slot->wait_status) == SIGKILL);
+    if (slot->done_there || slot->stop || !innocent || ++submission->attempts >= PROBE_ATTEMPTS)
+        return false;
+    pthread_mutex_lock(&worker->lock);
+    submission->next = worker->submissions;
+    worker->submissions = submission;
+    slot->submission = NULL;
+    pthread_mutex_unlock(&worker->lock);
+    return true;
+}
+
+static void end_probe(bs_worker *worker, bs_slot *slot)
+{
+    if (!try_probe_again(worker, slot) && !slot->done_there) {
+        char why[256];
+        bs_probed *probed = &slot->submission->probed;
+        bool unstarted = slot->start_error.text[0] != '\0';
+        bs_sandbox_explain(slot->wait_status, &slot->limits, why, sizeof(why));
+        probed->status = bs_fail(&probed->error, unstarted ? BS_ERR_FAILED : BS_ERR_INPUT,
+                                 "'%s' cannot be read as a video or photo: %s", slot->job.filename,
+                                 slot->stop == BS_STOP_TIMEOUT ? "it takes too long"
+                                 : unstarted                   ? slot->start_error.text
+                                                               : why);
+    }
+    release_slot(worker, slot);
+}
+
+static bs_submission *take_submission(bs_worker *worker)
+{
+    pthread_mutex_lock(&worker->lock);
+    bs_submission *first = worker->submissions;
+    if (first)
+        worker->submissions = first->next;
+    pthread_mutex_unlock(&worker->lock);
+    return first;
+}
+
+/* One at a time: a probe takes some milliseconds, and its memory is not promised to anybody. */
+static void start_probes(bs_worker *worker)
+{
+    while (worker->zygote.pid > 0 && flag(worker, &worker->ready) && count_slots(worker, BS_SLOT_PROBE) == 0) {
+        bs_submission *submission = take_submission(worker);
+        if (!submission)
+            return;
+        start_probe(worker, submission);
+    }
+}
+
+/* -- starting jobs -------------------------------------------------------------------------------------- */
+
+static bs_status open_outputs(bs_worker *worker, bs_slot *slot, unsigned wanted, bs_error *err)
+{
+    bs_status status = BS_OK;
+    for (int i = 0; i < BS_GIVE_OUTPUTS && status == BS_OK; i++)
+        if (wanted & 1u << i)
+            status = bs_artifacts_create(worker->artifacts, slot->job.id,
+                                         bs_artifact_file(bs_output_kind(&slot->job, i)), &slot->outputs[i], err);
+    return status;
+}
+
+/* The job is claimed: its files are opened and its process is ordered. What fails ends in bs_outcome_settle. */
+static void start_job(bs_worker *worker, const bs_job *job)
+{
+    bs_slot *slot = free_slot(worker);
+    bs_error err = {0};
+    int input = -1;
+    unsigned wanted = wanted_outputs(job);
+    long processors = sysconf(_SC_NPROCESSORS_ONLN);
+    take_slot(worker, slot, BS_SLOT_JOB, job);
+    slot->options = options_of(job);
+    bs_order order = {
+        .kind = BS_ORDER_RUN,
+        .serial = slot->serial,
+        .options = slot->options,
+        .outputs = wanted,
+        .save_frames = job->options.save_frames,
+        .limits =
+            {
+                .data = job->reserved_memory,
+                .cpu_seconds = (uint64_t)worker->settings->job_timeout_seconds * (uint64_t)processors + 5,
+                .file_size = FILE_ROOM + 16 * (uint64_t)job->file_size,
+            },
+    };
+    snprintf(order.name, sizeof(order.name), "%s", job->filename);
+    bs_status status = bs_artifacts_open_input(worker->artifacts, job->id, &input, &err);
+    if (status == BS_OK)
+        status = open_outputs(worker, slot, wanted, &err);
+    if (status != BS_OK) {
+        slot->ended = true;
+        slot->stop = BS_STOP_DISK;
+        snprintf(slot->reason, sizeof(slot->reason), "%s", status == BS_EOF ? "its input is gone" : err.text);
+    } else if (!send_order(worker, slot, &order, input)) {
+        slot->ended = true;
+    }
+    if (input >= 0)
+        close(input);
+    pthread_mutex_lock(&worker->lock);
+    worker->readings.jobs_started++;
+    pthread_mutex_unlock(&worker->lock);
+    bs_log(BS_LOG_INFO, "worker", "job %s begins, attempt %d: %.1f MB reserved, used before %.1f MB", job->id,
+           job->attempts, MIB(job->reserved_memory), MIB(worker->governor.used));
+    bs_worker_tell(worker, job->id);
+}
+
+/* Told once per job that waits. With nothing else running a job waits for memory to come back, but not for ever: false
+ * then. */
+static bool may_wait(bs_worker *worker, const bs_job *job, size_t running, const char *why)
+{
+    int64_t now = bs_worker_clock_ms();
+    worker->start_ms = now + MEASURE_BUSY_MS;
+    if (strcmp(worker->waiting, job->id) != 0) {
+        snprintf(worker->waiting, sizeof(worker->waiting), "%s", job->id);
+        worker->waiting_ms = now;
+        bs_log(BS_LOG_INFO, "governor", "job %s waits: %s", job->id, why);
+    }
+    return running > 0 || now - worker->waiting_ms < ALONE_WAIT_MS;
+}
+
+static void refuse_job(bs_worker *worker, const bs_job *job, const char *why)
+{
+    char reason[400];
+    bs_error err = {0};
+    snprintf(reason, sizeof(reason), "it does not fit the memory that there is: %s", why);
+    bs_log(BS_LOG_WARNING, "governor", "job %s is refused: %s", job->id, why);
+    if (bs_store_refuse(worker->store, job->id, reason, &err) < 0)
+        bs_log(BS_LOG_ERROR, "governor", "job %s: %s", job->id, err.text);
+    else
+        bs_artifacts_remove(worker->artifacts, job->id, NULL);
+    bs_worker_tell(worker, job->id);
+}
+
+/* Starts the next job of the queue where it fits. False: there is none, or it has to wait. */
+static bool start_next(bs_worker *worker)
+{
+    bs_job job;
+    bs_error err = {0};
+    char why[256];
+    bs_status status = bs_store_next(worker->store, &job, &err);
+    if (status != BS_OK) {
+        if (status < 0)
+            bs_log(BS_LOG_ERROR, "worker", "%s", err.text);
+        return false;
+    }
+    measure(worker);
+    bs_promise promises[BS_WORKER_PROCESSES];
+    size_t running = promises_of(worker, promises);
+    bs_admission admission = bs_governor_admit(&worker->governor, job.reserved_memory, promises, running, why,
+                                               sizeof(why));
+    if (admission == BS_WAIT && may_wait(worker, &job, running, why))
+        return false;
+    if (admission != BS_ADMITTED) {
+        refuse_job(worker, &job, why);
+        return true;
+    }
+    status = bs_store_claim(worker->store, job.id, worker->id, bs_job_now() + LEASE_US, &job, &err);
+    if (status < 0)
+        bs_log(BS_LOG_ERROR, "worker", "%s", err.text);
+    if (status == BS_OK) {
+        bs_log(BS_LOG_INFO, "governor", "job %s is admitted: %s", job.id, why);
+        start_job(worker, &job);
+    }
+    return status >= 0;
+}
+
+static void start_jobs(bs_worker *worker)
+{
+    while (worker->zygote.pid > 0 && flag(worker, &worker->ready) && !flag(worker, &worker->draining) &&
+           bs_worker_clock_ms() >= worker->start_ms &&
+           count_slots(worker, BS_SLOT_JOB) < worker->settings->max_concurrent_processing)
+        if (!start_next(worker))
+            return;
+}
+
+/* -- watching ------------------------------------------------------------------------------------------- */
+
+static void beat(bs_worker *worker, bs_slot *slot)
+{
+    pthread_mutex_lock(&worker->lock);
+    bs_job job = slot->job;
+    pthread_mutex_unlock(&worker->lock);
+    bool cancel = false;
+    bs_error err = {0};
+    bs_status status = bs_store_heartbeat(worker->store, &job, bs_job_now() + LEASE_US, &cancel, &err);
+    if (status < 0)
+        bs_log(BS_LOG_WARNING, "worker", "job %s: %s", job.id, err.text);
+    if (status == BS_EOF)
+        stop_slot(worker, slot, BS_STOP_LOST);
+    else if (cancel)
+        stop_slot(worker, slot, BS_STOP_CANCEL);
+}
+
+static void watch_slots(bs_worker *worker, bool beat_is_due)
+{
+    int64_t now = bs_worker_clock_ms();
+    for (int i = 0; i < worker->slots; i++) {
+        bs_slot *slot = &worker->slot[i];
+        if (slot->state == BS_SLOT_FREE)
+            continue;
+        int64_t allowed = slot->state == BS_SLOT_JOB ? worker->settings->job_timeout_seconds : PROBE_SECONDS;
+        if (flag(worker, &slot->cancel))
+            stop_slot(worker, slot, BS_STOP_CANCEL);
+        else if (now - slot->started_ms > allowed * 1000)
+            stop_slot(worker, slot, BS_STOP_TIMEOUT);
+        else if (slot->stop)
+            stop_slot(worker, slot, slot->stop);
+        if (beat_is_due && slot->state == BS_SLOT_JOB)
+            beat(worker, slot);
+    }
+}
+
+/* Settles what has ended. */
+static void bury_slots(bs_worker *worker)
+{
+    int64_t now = bs_worker_clock_ms();
+    for (int i = 0; i < worker->slots; i++) {
+        bs_slot *slot = &worker->slot[i];
+        if (slot->state == BS_SLOT_FREE || !slot->ended || slot->channel >= 0 || now < slot->retry_ms)
+            continue;
+        if (slot->state == BS_SLOT_PROBE)
+            end_probe(worker, slot);
+        else if (bs_outcome_settle(worker, slot))
+            release_slot(worker, slot);
+    }
+}
+
+static void read_channel(bs_worker *worker, bs_slot *slot)
+{
+    bool progressed = false;
+    int64_t now = bs_worker_clock_ms();
+    if (!bs_channel_read(worker, slot, &progressed)) {
+        bs_channel_close(worker, slot);
+        if (slot->stop)
+            stop_slot(worker, slot, slot->stop);
+    }
+    if (progressed && now - slot->told_ms >= TELL_MS) {
+        slot->told_ms = now;
+        bs_worker_tell(worker, slot->job.id);
+    }
+}
+
+/* -- the zygote ----------------------------------------------------------------------------------------- */
+
+static void set_ready(bs_worker *worker, bool ready, const char *why)
+{
+    pthread_mutex_lock(&worker->lock);
+    worker->ready = ready;
+    bs_fail(&worker->unready, BS_AGAIN, "%s", why);
+    pthread_mutex_unlock(&worker->lock);
+}
+
+static void start_zygote(bs_worker *worker)
+{
+    bs_error err = {0};
+    worker->zygote_ms = bs_worker_clock_ms() + ZYGOTE_RETRY_MS;
+    if (bs_zygote_start(&worker->zygote, (bs_log_level)worker->settings->log_level,
+                        (bs_log_format)worker->settings->log_format, &err) != BS_OK)
+        bs_log(BS_LOG_ERROR, "zygote", "%s", err.text);
+}
+
+/* Its job processes have died with it. */
+static void lose_zygote(bs_worker *worker, const char *why, int64_t retry_ms)
+{
+    set_ready(worker, false, why);
+    bs_zygote_end(&worker->zygote);
+    worker->zygote_ms = bs_worker_clock_ms() + retry_ms;
+    for (int i = 0; i < worker->slots; i++) {
+        bs_slot *slot = &worker->slot[i];
+        if (slot->state == BS_SLOT_FREE || slot->ended)
+            continue;
+        slot->ended = true;
+        slot->wait_status = SIGKILL;
+    }
+}
+
+static void note_end(bs_worker *worker, const bs_answer *answer)
+{
+    bs_slot *slot = slot_by_serial(worker, answer->serial);
+    if (!slot)
+        return;
+    slot->ended = true;
+    slot->wait_status = answer->wait_status;
+    slot->start_error = answer->error;
+    pthread_mutex_lock(&worker->lock);
+    worker->readings.cpu_seconds += answer->cpu_seconds;
+    if (slot->state == BS_SLOT_JOB && (int64_t)answer->peak_memory > worker->readings.peak_job_memory)
+        worker->readings.peak_job_memory = (int64_t)answer->peak_memory;
+    if (WIFSIGNALED(answer->wait_status) && !slot->stop)
+        worker->readings.processes_died++;
+    pthread_mutex_unlock(&worker->lock);
+}
+
+static void hear_zygote(bs_worker *worker)
+{
+    bs_answer answer;
+    bs_status status;
+    while ((status = bs_zygote_receive(&worker->zygote, &answer)) == BS_OK) {
+        bs_slot *slot;
+        switch (answer.kind) {
+        case BS_ANSWER_READY:
+            set_ready(worker, true, "");
+            measure(worker);
+            break;
+        case BS_ANSWER_UNREADY:
+            bs_log(BS_LOG_ERROR, "zygote", "%s", answer.error.text);
+            lose_zygote(worker, answer.error.text, ZYGOTE_UNREADY_RETRY_MS);
+            return;
+        case BS_ANSWER_STARTED:
+            slot = slot_by_serial(worker, answer.serial);
+            if (slot) {
+                pthread_mutex_lock(&worker->lock);
+                slot->pid = answer.pid;
+                pthread_mutex_unlock(&worker->lock);
+            }
+            break;
+        case BS_ANSWER_ENDED: note_end(worker, &answer); break;
+        case BS_ANSWER_HASHES: memcpy(worker->sha256, answer.sha256, sizeof(worker->sha256)); break;
+        }
+    }
+    if (status == BS_EOF) {
+        bs_log(BS_LOG_WARNING, "zygote", "the zygote died; it is started again");
+        pthread_mutex_lock(&worker->lock);
+        worker->readings.processes_died++;
+        pthread_mutex_unlock(&worker->lock);
+        lose_zygote(worker, "the process that starts jobs is started again", ZYGOTE_RETRY_MS);
+    }
+}
+
+/* -- the loop ------------------------------------------------------------------------------------------- */
+
+static void read_totals(bs_worker *worker)
+{
+    bs_store_totals totals;
+    if (bs_store_totals_get(worker->store, &totals, NULL) != BS_OK)
+        return;
+    pthread_mutex_lock(&worker->lock);
+    worker->totals = totals;
+    pthread_mutex_unlock(&worker->lock);
+}
+
+/* Reads and clears a wish of another thread. */
+static bool take_wish(bs_worker *worker, bool *wish)
+{
+    pthread_mutex_lock(&worker->lock);
+    bool wanted = *wish;
+    *wish = false;
+    pthread_mutex_unlock(&worker->lock);
+    return wanted;
+}
+
+static bool is_due(int64_t *at, int64_t period)
+{
+    int64_t now = bs_worker_clock_ms();
+    if (now < *at)
+        return false;
+    *at = now + period;
+    return true;
+}
+
+static void do_what_is_due(bs_worker *worker)
+{
+    bool busy = count_slots(worker, BS_SLOT_FREE) < worker->slots;
+    if (worker->zygote.pid == 0 && bs_worker_clock_ms() >= worker->zygote_ms)
+        start_zygote(worker);
+    if (is_due(&worker->measure_ms, busy ? MEASURE_BUSY_MS : MEASURE_IDLE_MS)) {
+        bs_governor_read_pressure(&worker->governor);
+        measure(worker);
+        check_reservations(worker);
+        check_lines(worker);
+    }
+    if (take_wish(worker, &worker->beat_wanted))
+        worker->beat_ms = 0;
+    bool beat_is_due = is_due(&worker->beat_ms, BEAT_MS);
+    watch_slots(worker, beat_is_due);
+    if (beat_is_due)
+        read_totals(worker);
+    if (is_due(&worker->reclaim_ms, RECLAIM_MS))
+        bs_cleanup_reclaim(worker);
+    bool clean_wanted = take_wish(worker, &worker->clean_wanted);
+    if (is_due(&worker->sweep_ms, SWEEP_MS))
+        bs_cleanup_sweep(worker, false);
+    else if (clean_wanted)
+        bs_cleanup_expired(worker, worker->settings->job_max_age_seconds);
+}
+
+static void wait_for_events(bs_worker *worker)
+{
+    struct pollfd ready[2 + BS_WORKER_PROCESSES];
+    bs_slot *slots[BS_WORKER_PROCESSES];
+    nfds_t count = 2;
+    ready[0] = (struct pollfd){.fd = worker->wake, .events = POLLIN};
+    ready[1] = (struct pollfd){.fd = worker->zygote.socket, .events = POLLIN}; /* -1 is ignored */
+    for (int i = 0; i < worker->slots; i++)
+        if (worker->slot[i].state != BS_SLOT_FREE && worker->slot[i].channel >= 0) {
+            slots[count - 2] = &worker->slot[i];
+            ready[count++] = (struct pollfd){.fd = worker->slot[i].channel, .events = POLLIN};
+        }
+    bool busy = count_slots(worker, BS_SLOT_FREE) < worker->slots || worker->zygote.pid == 0;
+    int n = poll(ready, count, busy ? MEASURE_BUSY_MS : BEAT_MS);
+    if (n <= 0)
+        return;
+    uint64_t wakes;
+    if (ready[0].revents && read(worker->wake, &wakes, sizeof(wakes)) < 0)
+        errno = 0;
+    for (nfds_t i = 2; i < count; i++)
+        if (ready[i].revents)
+            read_channel(worker, slots[i - 2]);
+    if (ready[1].revents)
+        hear_zygote(worker);
+}
+
+/* False: everything has ended that has to, or waited long enough. */
+static bool goes_on(bs_worker *worker)
+{
+    pthread_mutex_lock(&worker->lock);
+    bool stopping = worker->stopping;
+    int64_t stop_ms = worker->stop_ms;
+    pthread_mutex_unlock(&worker->lock);
+    int64_t now = bs_worker_clock_ms();
+    if (!stopping)
+        return true;
+    bool over = now >= stop_ms;
+    if (over && !worker->kill_ms)
+        worker->kill_ms = now + KILL_WAIT_MS;
+    for (int i = 0; over && i < worker->slots; i++)
+        if (worker->slot[i].state != BS_SLOT_FREE)
+            stop_slot(worker, &worker->slot[i], BS_STOP_SHUTDOWN);
+    return count_slots(worker, BS_SLOT_FREE) < worker->slots && (!over || now < worker->kill_ms);
+}
+
+/* Nobody is left to wait for a probe. */
+static void dismiss_submissions(bs_worker *worker)
+{
+    pthread_mutex_lock(&worker->lock);
+    for (bs_submission *s = worker->submissions; s; s = s->next) {
+        bs_fail(&s->probed.error, BS_ERR_FAILED, "the service is stopping");
+        s->probed.status = BS_ERR_FAILED;
+        s->finished = true;
+    }
+    worker->submissions = NULL;
+    pthread_cond_broadcast(&worker->changed);
+    pthread_mutex_unlock(&worker->lock);
+}
+
+static void *scheduler(void *opaque)
+{
+    bs_worker *worker = opaque;
+    start_zygote(worker);
+    bs_cleanup_reclaim(worker);
+    bs_cleanup_sweep(worker, true);
+    worker->sweep_ms = bs_worker_clock_ms() + SWEEP_MS;
+    while (goes_on(worker)) {
+        do_what_is_due(worker);
+        start_probes(worker);
+        start_jobs(worker);
+        wait_for_events(worker);
+        bury_slots(worker);
+    }
+    dismiss_submissions(worker);
+    bs_zygote_end(&worker->zygote);
+    for (int i = 0; i < worker->slots; i++) {
+        bs_slot *slot = &worker->slot[i];
+        if (slot->state == BS_SLOT_FREE)
+            continue;
+        bs_channel_close(worker, slot);
+        if (slot->state == BS_SLOT_JOB)
+            bs_outcome_settle(worker, slot); /* what the store does not take now is taken up at the next start */
+        release_slot(worker, slot);
+    }
+    return NULL;
+}
+
+/* -- start and stop ------------------------------------------------------------------------------------- */
+
+bs_status bs_worker_start(bs_worker **out, const bs_settings *settings, bs_store *store, bs_artifacts *artifacts,
+                          bs_error *err)
+{
+    bs_worker *worker = calloc(1, sizeof(*worker));
+    if (!worker)
+        return bs_fail(err, BS_ERR_NOMEM, "no memory for the worker");
+    *worker = (bs_worker){.settings = settings, .store = store, .artifacts = artifacts, .lock_fd = -1, .wake = -1};
+    worker->zygote.socket = -1;
+    pthread_mutex_init(&worker->lock, NULL);
+    pthread_mutex_init(&worker->listener.turn, NULL);
+    pthread_cond_init(&worker->changed, NULL);
+    bs_fail(&worker->unready, BS_AGAIN, "the models are being mapped");
+    bs_governor_init(&worker->governor, settings);
+    /* One more than may run, for probing. Readings name every process; beyond so many nobody reads them. */
+    int64_t most = BS_WORKER_PROCESSES - 3;
+    worker->slots = (int)(settings->max_concurrent_processing < most ? settings->max_concurrent_processing : most) + 1;
+    worker->slot = calloc((size_t)worker->slots, sizeof(*worker->slot));
+
+    bs_status status = worker->slot ? bs_cleanup_sign_in(worker, err)
+                                    : bs_fail(err, BS_ERR_NOMEM, "no memory for jobs");
+    if (status == BS_OK && (worker->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) < 0)
+        status = bs_fail(err, BS_ERR_IO, "no event descriptor: %s", strerror(errno));
+    if (status == BS_OK) {
+        int rc = pthread_create(&worker->thread, NULL, scheduler, worker);
+        if (rc)
+            status = bs_fail(err, BS_ERR_IO, "no thread for the scheduler: %s", strerror(rc));
+        worker->thread_runs = rc == 0;
+    }
+    if (status == BS_OK)
+        *out = worker;
+    else
+        bs_worker_stop(&worker);
+    return status;
+}
+
+void bs_worker_drain(bs_worker *worker)
+{
+    pthread_mutex_lock(&worker->lock);
+    worker->draining = true;
+    pthread_mutex_unlock(&worker->lock);
+    bs_worker_wake(worker);
+}
+
+void bs_worker_halt(bs_worker *worker, int grace_seconds, bool (*hurry)(void *opaque), void *opaque)
+{
+    if (!worker->thread_runs)
+        return;
+    pthread_mutex_lock(&worker->lock);
+    worker->draining = worker->stopping = true;
+    worker->stop_ms = bs_worker_clock_ms() + 1000 * (int64_t)grace_seconds;
+    pthread_mutex_unlock(&worker->lock);
+    bs_worker_wake(worker);
+    const struct timespec pause = {.tv_nsec = HURRY_MS * 1000000};
+    while (pthread_tryjoin_np(worker->thread, NULL) == EBUSY) {
+        nanosleep(&pause, NULL);
+        if (!hurry || !hurry(opaque))
+            continue;
+        pthread_mutex_lock(&worker->lock);
+        worker->stop_ms = 0;
+        pthread_mutex_unlock(&worker->lock);
+    }
+    worker->thread_runs = false;
+}
+
+void bs_worker_stop(bs_worker **out)
+{
+    bs_worker *worker = out ? *out : NULL;
+    if (!worker)
+        return;
+    bs_worker_halt(worker, 0, NULL, NULL);
+    bs_cleanup_sign_out(worker);
+    if (worker->wake >= 0)
+        close(worker->wake);
+    pthread_cond_destroy(&worker->changed);
+    pthread_mutex_destroy(&worker->listener.turn);
+    pthread_mutex_destroy(&worker->lock);
+    free(worker->orphans);
+    free(worker->slot);
+    free(worker);
+    *out = NULL;
+}
+
+void bs_worker_wake(bs_worker *worker)
+{
+    uint64_t one = 1;
+    if (write(worker->wake, &one, sizeof(one)) < 0)
+        errno = 0; /* it is full of wakes already */
+}

@@ -1,0 +1,328 @@
+/* The zygote, and the server's side of it (see zygote.h). */
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <spawn.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <bodyscript/memory.h>
+
+#include "service/worker/worker.h"
+#include "service/worker/zygote.h"
+
+enum { SOCKET_FD = 3, MAX_FDS = 2 + BS_GIVE_OUTPUTS, MAX_CHILDREN = 512 };
+static const char role_name[] = "zygote";
+
+extern char **environ;
+
+/* -- the zygote itself ---------------------------------------------------------------------------------- */
+
+typedef struct child {
+    pid_t pid; /* 0: free */
+    uint32_t serial;
+} child;
+
+typedef struct zygote_self {
+    bs_models *models;
+    int signals; /* a signalfd: a child ended */
+    bool hashed;
+    child children[MAX_CHILDREN];
+} zygote_self;
+
+/* The socket holds few answers and the server reads at once; where it is gone there is nobody left to tell. */
+static void answer(const bs_answer *a)
+{
+    ssize_t sent;
+    do
+        sent = send(SOCKET_FD, a, sizeof(*a), MSG_NOSIGNAL);
+    while (sent < 0 && errno == EINTR);
+    if (sent < 0)
+        _exit(0);
+}
+
+/* 0: nothing left to receive, ever. Descriptors come close-on-exec. */
+static ssize_t receive_order(bs_order *order, int fds[MAX_FDS], size_t *count)
+{
+    union {
+        char bytes[CMSG_SPACE(MAX_FDS * sizeof(int))];
+        struct cmsghdr align;
+    } control;
+    struct iovec data = {order, sizeof(*order)};
+    struct msghdr message = {
+        .msg_iov = &data, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof(control)};
+    *count = 0;
+    ssize_t got;
+    do
+        got = recvmsg(SOCKET_FD, &message, MSG_CMSG_CLOEXEC);
+    while (got < 0 && errno == EINTR);
+    for (struct cmsghdr *c = CMSG_FIRSTHDR(&message); c; c = CMSG_NXTHDR(&message, c))
+        if (c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS) {
+            *count = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+            memcpy(fds, CMSG_DATA(c), *count * sizeof(int));
+        }
+    return got;
+}
+
+static _Noreturn void become_job(zygote_self *z, const bs_order *order, const int *fds, pid_t parent)
+{
+    int outputs[BS_GIVE_OUTPUTS];
+    size_t next = 2;
+    for (int i = 0; i < BS_GIVE_OUTPUTS; i++)
+        outputs[i] = order->kind == BS_ORDER_RUN && order->outputs & 1u << i ? fds[next++] : -1;
+    sigset_t none;
+    sigemptyset(&none);
+    sigprocmask(SIG_SETMASK, &none, NULL);
+    close(SOCKET_FD);
+    close(z->signals);
+    setsid();
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    prctl(PR_SET_NAME, "bodyscript job");
+    if (getppid() != parent) /* it died before the line above */
+        _exit(1);
+    bs_job_process(z->models, order, fds[0], fds[1], outputs);
+}
+
+static child *free_child(zygote_self *z)
+{
+    for (int i = 0; i < MAX_CHILDREN; i++)
+        if (!z->children[i].pid)
+            return &z->children[i];
+    return NULL;
+}
+
+static void start_child(zygote_self *z, const bs_order *order, const int *fds, size_t count)
+{
+    bs_answer a = {.kind = BS_ANSWER_ENDED, .serial = order->serial};
+    child *place = free_child(z);
+    size_t expected = 2 + (order->kind == BS_ORDER_RUN ? (size_t)__builtin_popcount(order->outputs) : 0);
+    if (!z->models || !place || count != expected) {
+        bs_fail(&a.error, BS_ERR_FAILED, "the zygote cannot start a job process now");
+        answer(&a);
+        return;
+    }
+    pid_t self = getpid(), pid = fork();
+    if (pid == 0)
+        become_job(z, order, fds, self);
+    if (pid < 0) {
+        bs_fail(&a.error, BS_ERR_NOMEM, "no process can be started: %s", strerror(errno));
+    } else {
+        *place = (child){pid, order->serial};
+        a.kind = BS_ANSWER_STARTED;
+        a.pid = pid;
+    }
+    answer(&a);
+}
+
+static void kill_child(zygote_self *z, uint32_t serial)
+{
+    for (int i = 0; i < MAX_CHILDREN; i++)
+        if (z->children[i].pid && z->children[i].serial == serial)
+            kill(z->children[i].pid, SIGKILL); /* not reaped yet, so the number is still its own */
+}
+
+static void reap_children(zygote_self *z)
+{
+    struct signalfd_siginfo info;
+    while (read(z->signals, &info, sizeof(info)) > 0)
+        ;
+    int status;
+    struct rusage usage;
+    for (pid_t pid; (pid = wait4(-1, &status, WNOHANG, &usage)) > 0;)
+        for (int i = 0; i < MAX_CHILDREN; i++)
+            if (z->children[i].pid == pid) {
+                bs_answer a = {.kind = BS_ANSWER_ENDED, .serial = z->children[i].serial, .pid = pid};
+                a.wait_status = status;
+                a.cpu_seconds = (double)(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) +
+                                1e-6 * (double)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec);
+                a.peak_memory = (uint64_t)usage.ru_maxrss * 1024;
+                z->children[i].pid = 0;
+                answer(&a);
+            }
+}
+
+static void open_models(zygote_self *z)
+{
+    bs_answer a = {.kind = BS_ANSWER_READY};
+    if (bs_models_open(&z->models, NULL, BS_MODEL_ALL, &a.error) != BS_OK)
+        a.kind = BS_ANSWER_UNREADY;
+    answer(&a);
+}
+
+/* After READY, so that nobody waits for it: the receipt in metadata.json names the models by their hashes. */
+static void hash_models(zygote_self *z)
+{
+    bs_answer a = {.kind = BS_ANSWER_HASHES};
+    for (int kind = 0; z->models && kind < BS_MODEL_KINDS; kind++) {
+        const char *hash = bs_models_sha256(z->models, (bs_model_kind)kind);
+        snprintf(a.sha256[kind], sizeof(a.sha256[kind]), "%s", hash ? hash : "");
+    }
+    z->hashed = true;
+    bs_memory_trim();
+    answer(&a);
+}
+
+/* False: the server is gone. */
+static bool obey(zygote_self *z)
+{
+    bs_order order;
+    int fds[MAX_FDS];
+    size_t count;
+    if (receive_order(&order, fds, &count) != (ssize_t)sizeof(order))
+        return false;
+    switch (order.kind) {
+    case BS_ORDER_SETUP:
+        bs_log_configure(order.log_level, order.log_format);
+        open_models(z);
+        break;
+    case BS_ORDER_PROBE:
+    case BS_ORDER_RUN: start_child(z, &order, fds, count); break;
+    case BS_ORDER_KILL: kill_child(z, order.serial); break;
+    case BS_ORDER_TRIM: bs_memory_trim(); break;
+    }
+    for (size_t i = 0; i < count; i++)
+        close(fds[i]);
+    return true;
+}
+
+static int run_zygote(void)
+{
+    static zygote_self z;
+    sigset_t children;
+    bs_memory_settle();
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    prctl(PR_SET_NAME, "bodyscript zyg.");
+    setsid(); /* an interrupt typed at the terminal is the server's to handle */
+    signal(SIGTERM, SIG_IGN);
+    signal(SIGINT, SIG_IGN);
+    signal(SIGHUP, SIG_IGN);
+    signal(SIGPIPE, SIG_IGN);
+    sigemptyset(&children);
+    sigaddset(&children, SIGCHLD);
+    sigprocmask(SIG_SETMASK, &children, NULL);
+    z.signals = signalfd(-1, &children, SFD_NONBLOCK | SFD_CLOEXEC);
+    if (z.signals < 0)
+        return 1;
+
+    for (;;) {
+        struct pollfd ready[2] = {{SOCKET_FD, POLLIN, 0}, {z.signals, POLLIN, 0}};
+        int n = poll(ready, 2, z.models && !z.hashed ? 200 : -1);
+        if (n == 0)
+            hash_models(&z);
+        if (n > 0 && ready[1].revents)
+            reap_children(&z);
+        if (n > 0 && ready[0].revents && !obey(&z))
+            return 0;
+    }
+}
+
+void bs_zygote_main_if_asked(int argc, char **argv)
+{
+    int type = 0;
+    socklen_t size = sizeof(type);
+    if (argc == 2 && !strcmp(argv[1], role_name) && !getsockopt(SOCKET_FD, SOL_SOCKET, SO_TYPE, &type, &size) &&
+        type == SOCK_SEQPACKET)
+        _exit(run_zygote());
+}
+
+/* -- the server's side ---------------------------------------------------------------------------------- */
+
+/* Starts the program anew with its end of the socket as descriptor 3; everything else is close-on-exec. */
+static int spawn_self(pid_t *pid, int socket)
+{
+    char *arguments[] = {"bodyscript", (char *)role_name, NULL};
+    posix_spawn_file_actions_t actions;
+    posix_spawnattr_t attr;
+    sigset_t none, all;
+    sigemptyset(&none);
+    sigfillset(&all);
+    posix_spawn_file_actions_init(&actions);
+    posix_spawnattr_init(&attr);
+    posix_spawn_file_actions_adddup2(&actions, socket, SOCKET_FD);
+    posix_spawn_file_actions_addclosefrom_np(&actions, SOCKET_FD + 1);
+    posix_spawnattr_setsigmask(&attr, &none);
+    posix_spawnattr_setsigdefault(&attr, &all);
+    posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
+    int rc = posix_spawn(pid, "/proc/self/exe", &actions, &attr, arguments, environ);
+    posix_spawnattr_destroy(&attr);
+    posix_spawn_file_actions_destroy(&actions);
+    return rc;
+}
+
+bs_status bs_zygote_start(bs_zygote *out, bs_log_level level, bs_log_format format, bs_error *err)
+{
+    int pair[2], size = 1 << 20;
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair))
+        return bs_fail(err, BS_ERR_IO, "no socket for the zygote: %s", strerror(errno));
+    setsockopt(pair[1], SOL_SOCKET, SO_SNDBUF, &size, sizeof(size));
+    bs_zygote zygote = {.socket = pair[0]};
+    int rc = spawn_self(&zygote.pid, pair[1]);
+    close(pair[1]);
+    if (rc) {
+        close(pair[0]);
+        return bs_fail(err, BS_ERR_IO, "the zygote cannot be started: %s", strerror(rc));
+    }
+    bs_order order = {.kind = BS_ORDER_SETUP, .log_level = level, .log_format = format};
+    bs_status status = bs_zygote_send(&zygote, &order, NULL, 0, err);
+    if (status == BS_OK)
+        *out = zygote;
+    else
+        bs_zygote_end(&zygote);
+    return status;
+}
+
+bs_status bs_zygote_send(bs_zygote *zygote, const bs_order *order, const int *fds, size_t count, bs_error *err)
+{
+    union {
+        char bytes[CMSG_SPACE(MAX_FDS * sizeof(int))];
+        struct cmsghdr align;
+    } control = {{0}};
+    struct iovec data = {(void *)order, sizeof(*order)};
+    struct msghdr message = {.msg_iov = &data, .msg_iovlen = 1};
+    if (count > 0) {
+        message.msg_control = &control;
+        message.msg_controllen = CMSG_SPACE(count * sizeof(int));
+        struct cmsghdr *c = CMSG_FIRSTHDR(&message);
+        *c = (struct cmsghdr){
+            .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS, .cmsg_len = CMSG_LEN(count * sizeof(int))};
+        memcpy(CMSG_DATA(c), fds, count * sizeof(int));
+    }
+    ssize_t sent;
+    do
+        sent = sendmsg(zygote->socket, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
+    while (sent < 0 && errno == EINTR);
+    if (sent < 0 && errno == EAGAIN)
+        return BS_AGAIN;
+    return sent < 0 ? bs_fail(err, BS_ERR_IO, "the zygote does not listen: %s", strerror(errno)) : BS_OK;
+}
+
+bs_status bs_zygote_receive(bs_zygote *zygote, bs_answer *out)
+{
+    ssize_t got;
+    do
+        got = recv(zygote->socket, out, sizeof(*out), MSG_DONTWAIT);
+    while (got < 0 && errno == EINTR);
+    if (got < 0 && errno == EAGAIN)
+        return BS_AGAIN;
+    return got == (ssize_t)sizeof(*out) ? BS_OK : BS_EOF;
+}
+
+void bs_zygote_end(bs_zygote *zygote)
+{
+    if (zygote->socket >= 0)
+        close(zygote->socket);
+    if (zygote->pid > 0) {
+        kill(zygote->pid, SIGKILL);
+        while (waitpid(zygote->pid, NULL, 0) < 0 && errno == EINTR)
+            ;
+    }
+    *zygote = (bs_zygote){.socket = -1};
+}
