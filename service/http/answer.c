@@ -124,7 +124,7 @@ void bs_answer_bytes(bs_request *r, unsigned status, const char *type, const voi
 
 void bs_answer_json(bs_request *r, unsigned status, json_t *object)
 {
-    char *text = object ? json_dumps(object, JSON_COMPACT) : NULL;
+    char *text = object ? json_dumps(object, BS_JSON_FORM) : NULL;
     json_decref(object);
     struct MHD_Response *response = text ? MHD_create_response_from_buffer(strlen(text), text, MHD_RESPMEM_MUST_FREE)
                                          : NULL;
@@ -198,7 +198,7 @@ static const char *reason_of(unsigned status)
 int bs_answer_raw(bs_request *r, char *out, size_t size, unsigned status, const char *detail)
 {
     json_t *object = json_pack("{s:s}", "detail", detail);
-    char *body = object ? json_dumps(object, JSON_COMPACT) : NULL;
+    char *body = object ? json_dumps(object, BS_JSON_FORM) : NULL;
     json_decref(object);
     if (!body)
         return 0;

@@ -160,6 +160,9 @@ bool bs_request_has_api_key(bs_request *request);
 /* Whether the job named by the path has the form of an id; else answered 404. */
 bool bs_request_job(bs_request *request);
 
+/* How JSON is written: 15 digits are what a double keeps of a decimal number. */
+#define BS_JSON_FORM (JSON_COMPACT | JSON_REAL_PRECISION(15))
+
 /* -- answers: each sets the request's one answer ---------------------------------------------------------- */
 
 void bs_answer_json(bs_request *request, unsigned status, json_t *object); /* takes the object */

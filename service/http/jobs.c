@@ -171,7 +171,7 @@ bs_status bs_status_text(bs_http *http, const char *id, char **out, bool *final,
     if (status)
         return status;
     json_t *object = bs_status_json(http, &job);
-    text = object ? json_dumps(object, JSON_COMPACT) : NULL;
+    text = object ? json_dumps(object, BS_JSON_FORM) : NULL;
     json_decref(object);
     if (!text)
         return bs_fail(err, BS_ERR_NOMEM, "no memory for the status of a job");

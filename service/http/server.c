@@ -233,7 +233,8 @@ static enum MHD_Result handle(void *opaque, struct MHD_Connection *connection, c
         r->method = method;
         r->head = !strcmp(method, "HEAD");
         bs_sockets_move(r->http->sockets, r->socket, BS_SOCKET_BODY);
-        if (begin(r))
+        r->done = !begin(r);
+        if (!r->done || !r->declared) /* without a body the connection is kept, and answered when it is complete */
             return MHD_YES;
         bs_sockets_linger(r->socket, r->declared < 1ull << 30 ? r->declared : 1ull << 30);
         return send_answer(r);

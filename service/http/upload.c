@@ -141,6 +141,10 @@ static void keep_name(char *out, size_t size, const char *name)
     const char *slash = strrchr(name, '/'), *backslash = strrchr(name, '\\');
     const char *last = slash > backslash ? slash : backslash;
     snprintf(out, size, "%.*s", (int)size - 1, last ? last + 1 : name);
+    for (char *quote; (quote = strstr(out, "%22"));) { /* how browsers send a quotation mark */
+        *quote = '"';
+        memmove(quote + 1, quote + 3, strlen(quote + 3) + 1);
+    }
     bs_text_clean(out);
     if (!out[0])
         snprintf(out, size, "video");
