@@ -173,7 +173,8 @@ static bs_taps plane_of(const bs_image *image, int c)
     };
 }
 
-/* From weighted sums of component samples to R, G, B of 0–1: ITU-T H.273 equations 38 to 40 and 8.3. */
+/* From weighted sums of component samples to R, G, B of 0–255, and a half more, to be rounded down: ITU-T H.273,
+ * 8.3 and equations 38 to 40. */
 static void conversion_of(const bs_image *image, const bs_taps plane[3], float m[9], float bias[3])
 {
     static const double kr[] = {0.299, 0.2126, 0.2627}, kb[] = {0.114, 0.0722, 0.0593};
@@ -196,10 +197,10 @@ static void conversion_of(const bs_image *image, const bs_taps plane[3], float m
     for (int i = 0; i < 3; i++) {
         double offset = 0;
         for (int c = 0; c < 3; c++) {
-            m[3 * i + c] = (float)(from[3 * i + c] * scale[c]);
+            m[3 * i + c] = (float)(255 * from[3 * i + c] * scale[c]);
             offset -= from[3 * i + c] * zero[c];
         }
-        bias[i] = (float)offset;
+        bias[i] = (float)(255 * offset + 0.5);
     }
 }
 

@@ -8,20 +8,51 @@
 #include <immintrin.h>
 #endif
 
-/* Adding and subtracting 1.5 * 2^52 rounds to the nearest integer, half to even. */
-static inline double round_half_even(double v)
+#ifdef __AVX2__
+/* Four coordinates, rounded half to even; what lies far outside any picture (or is not a number) only has to stay an
+ * int32. */
+static inline __m128i to_coordinates(__m256d v)
 {
-    return (v + 0x1.8p52) - 0x1.8p52;
+    const __m256d limit = _mm256_set1_pd(1 << 28);
+    v = _mm256_max_pd(v, _mm256_sub_pd(_mm256_setzero_pd(), limit)); /* the second operand where v is not a number */
+    return _mm256_cvtpd_epi32(_mm256_min_pd(v, limit));
 }
 
-/* A coordinate as an integer; far outside any picture (or not a number) it need not be exact, but must be an int32. */
+/* The same operations in the same order as the portable one, four columns at a time; a block of 64 is never cut. */
+static void coordinates_of_block(const double m[9], double x0, double y0, double w0, int count, int32_t *x, int32_t *y)
+{
+    const __m256d one = _mm256_set1_pd(1 << BS_COORD_BITS), step = _mm256_set1_pd(4);
+    __m256d x1 = _mm256_setr_pd(0, 1, 2, 3);
+    for (int i = 0; i < count; i += 4, x1 = _mm256_add_pd(x1, step)) {
+        const __m256d below = _mm256_add_pd(_mm256_set1_pd(w0), _mm256_mul_pd(_mm256_set1_pd(m[6]), x1));
+        const __m256d w = _mm256_div_pd(one, below);
+        const __m256d vx = _mm256_add_pd(_mm256_set1_pd(x0), _mm256_mul_pd(_mm256_set1_pd(m[0]), x1));
+        const __m256d vy = _mm256_add_pd(_mm256_set1_pd(y0), _mm256_mul_pd(_mm256_set1_pd(m[3]), x1));
+        _mm_storeu_si128((__m128i *)(x + i), to_coordinates(_mm256_mul_pd(vx, w)));
+        _mm_storeu_si128((__m128i *)(y + i), to_coordinates(_mm256_mul_pd(vy, w)));
+    }
+}
+#else
+/* Rounded half to even by adding and subtracting 1.5 * 2^52; what lies far outside any picture (or is not a number)
+ * only has to stay an int32. */
 static inline int32_t to_coordinate(double v)
 {
     const double limit = 1 << 28;
     v = v > -limit ? v : -limit;
     v = v < limit ? v : limit;
-    return (int32_t)round_half_even(v);
+    return (int32_t)((v + 0x1.8p52) - 0x1.8p52);
 }
+
+static void coordinates_of_block(const double m[9], double x0, double y0, double w0, int count, int32_t *x, int32_t *y)
+{
+    for (int i = 0; i < count; i++) {
+        const double x1 = i;
+        const double w = (1 << BS_COORD_BITS) / (w0 + m[6] * x1);
+        x[i] = to_coordinate((x0 + m[0] * x1) * w);
+        y[i] = to_coordinate((y0 + m[3] * x1) * w);
+    }
+}
+#endif
 
 static void coordinates(const double m[9], int row, int count, int32_t *x, int32_t *y)
 {
@@ -31,13 +62,7 @@ static void coordinates(const double m[9], int row, int count, int32_t *x, int32
         const double x0 = m[0] * xb + m[1] * j + m[2];
         const double y0 = m[3] * xb + m[4] * j + m[5];
         const double w0 = m[6] * xb + m[7] * j + m[8];
-        const int n = count - block < 64 ? count - block : 64;
-        for (int i = 0; i < n; i++) {
-            const double x1 = i;
-            const double w = (1 << BS_COORD_BITS) / (w0 + m[6] * x1);
-            x[block + i] = to_coordinate((x0 + m[0] * x1) * w);
-            y[block + i] = to_coordinate((y0 + m[3] * x1) * w);
-        }
+        coordinates_of_block(m, x0, y0, w0, count - block < 64 ? count - block : 64, x + block, y + block);
     }
 }
 
@@ -178,8 +203,9 @@ static void convert(const float m[9], const float bias[3], const int32_t *const 
         const float a = (float)plane[0][i], b = (float)plane[1][i], c = (float)plane[2][i];
         for (int k = 0; k < 3; k++) {
             float v = m[3 * k] * a + m[3 * k + 1] * b + m[3 * k + 2] * c + bias[k];
-            v = v < 0.0f ? 0.0f : v;
-            out[3 * i + k] = v > 1.0f ? 1.0f : v;
+            v = v < 0.5f ? 0.5f : v;
+            v = v > 255.5f ? 255.5f : v;
+            out[3 * i + k] = (float)(int32_t)v * (1.0f / 255.0f);
         }
     }
 }

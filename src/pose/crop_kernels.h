@@ -22,12 +22,13 @@ typedef struct bs_taps {
 
 typedef struct bs_crop_kernels {
     /* x[i], y[i]: where output sample i of row `row` lies in the displayed picture, in 1/32 pixel, half to even.
-     * `m` is the 3 × 3 map from output to picture. OpenCV's order: blocks of 64 columns. */
+     * `m` is the 3 × 3 map from output to picture. OpenCV's order: blocks of 64 columns. `count` is a multiple of 4. */
     void (*coordinates)(const double m[9], int row, int count, int32_t *x, int32_t *y);
     /* out[i]: the sum of the four taps at (x[i], y[i]) weighted by integers that add up to
      * 1 << (frac_x + frac_y). */
     void (*taps)(const bs_taps *t, const int32_t *x, const int32_t *y, int count, int32_t *out);
-    /* out[3 i + c] = clamp(bias[c] + sum over k of m[3 c + k] * plane[k][i], 0, 1) */
+    /* out[3 i + c] = floor(clamp(bias[c] + sum over k of m[3 c + k] * plane[k][i], 0.5, 255.5)) / 255: R, G, B in whole
+     * steps of 8 bits (the bias holds the half that rounds), which is nearer to a crop of an RGB picture than leaving them unrounded. */
     void (*convert)(const float m[9], const float bias[3], const int32_t *const plane[3], int count, float *out);
 } bs_crop_kernels;
 
