@@ -1,10 +1,84 @@
-/* cli: the command line, a client of the public headers. One file per command. */
-#include <stdio.h>
+/* The program's entry: finds the command (see cli.h). */
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <string.h>
 
-#include <bodyscript/version.h>
+#include "cli/cli.h"
 
-int main(void)
+static const struct {
+    const char *name, *summary;
+    int (*run)(int argc, char **argv);
+} commands[] = {
+#define X(name, summary) {#name, summary, cli_##name},
+    CLI_COMMANDS(X)
+#undef X
+};
+
+enum { COMMANDS = sizeof(commands) / sizeof(commands[0]) };
+
+static atomic_bool interrupted;
+
+static void on_signal(int number)
 {
-    printf("bodyscript %s\n", bs_version());
-    return 0;
+    interrupted = true;
+}
+
+void cli_catch_signals(void)
+{
+    struct sigaction action = {.sa_handler = on_signal};
+    sigemptyset(&action.sa_mask);
+    sigaction(SIGINT, &action, NULL);
+    sigaction(SIGTERM, &action, NULL);
+    sigaction(SIGHUP, &action, NULL);
+    signal(SIGPIPE, SIG_IGN);
+}
+
+bool cli_interrupted(void)
+{
+    return interrupted;
+}
+
+int cli_fail(const bs_error *err)
+{
+    fprintf(stderr, "bodyscript: %s\n", err->text);
+    return bs_exit_code(err->status);
+}
+
+int cli_failf(bs_status status, const char *format, ...)
+{
+    bs_error err;
+    va_list args;
+    va_start(args, format);
+    bs_failv(&err, status, format, args);
+    va_end(args);
+    return cli_fail(&err);
+}
+
+static void usage(FILE *out)
+{
+    fprintf(out, "BodyScript turns videos of people into body-pose data.\n\nusage: bodyscript COMMAND …\n\n");
+    for (int i = 0; i < COMMANDS; i++)
+        fprintf(out, "  %-8s  %s\n", commands[i].name, commands[i].summary);
+    fprintf(out, "\n`bodyscript COMMAND --help` tells more of each, `bodyscript --version` the version.\n");
+}
+
+int main(int argc, char **argv)
+{
+    const char *word = argc > 1 ? argv[1] : "";
+    if (!strcmp(word, "--help") || !strcmp(word, "-h") || !strcmp(word, "help")) {
+        usage(stdout);
+        return 0;
+    }
+    if (!strcmp(word, "--version") || !strcmp(word, "-V")) {
+        printf("bodyscript %s\n", bs_version());
+        return 0;
+    }
+    for (int i = 0; i < COMMANDS; i++)
+        if (!strcmp(word, commands[i].name))
+            return commands[i].run(argc - 2, argv + 2);
+    if (!*word) {
+        usage(stderr);
+        return bs_exit_code(BS_ERR_USAGE);
+    }
+    return cli_failf(BS_ERR_USAGE, "there is no command '%.40s'; `bodyscript --help` lists them", word);
 }

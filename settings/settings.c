@@ -62,8 +62,7 @@ const bs_setting *bs_settings_find(const char *name)
     return NULL;
 }
 
-/* Levenshtein's distance over plain letters; a long text is far from everything. */
-static int distance(const char *a, const char *b)
+int bs_settings_distance(const char *a, const char *b)
 {
     enum { MAX = 48 };
     size_t n = strnlen(a, MAX + 1), m = strnlen(b, MAX + 1);
@@ -92,7 +91,7 @@ const char *bs_settings_nearest(const char *name)
     const char *best = NULL;
     int least = 1 + (int)strnlen(name, 48) / 3; /* a third of the letters may be wrong */
     for (int i = 0; i < BS_SETTINGS_COUNT; i++) {
-        int d = distance(bs_settings_table[i].name, name);
+        int d = bs_settings_distance(bs_settings_table[i].name, name);
         if (d <= least) {
             least = d - 1;
             best = bs_settings_table[i].name;

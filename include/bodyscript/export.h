@@ -1,7 +1,10 @@
 /* pose_data.json into the formats of other programs, frame by frame: memory does not grow with its length.
  *
- * Formats: trc (OpenSim's marker file: world landmarks of one person in metres, y up, resampled to nothing: one row
- * per analysed frame with its own time), csv (the columns of pose_data.csv), jsonl (one JSON object per frame).
+ * trc    OpenSim's marker file: the world landmarks of one person, metres, y up, one row per analysed frame at its own
+ *        time, empty fields where the person was not found
+ * csv    the columns of pose_data.csv
+ * jsonl  one JSON object per frame and line
+ *
  * Owner: the descriptors stay the caller's. Threads: any. */
 #ifndef BODYSCRIPT_EXPORT_H
 #define BODYSCRIPT_EXPORT_H

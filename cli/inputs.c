@@ -1,0 +1,90 @@
+/* The videos and photos that words and folders name (see cli.h). */
+#include <dirent.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/stat.h>
+
+#include "cli/cli.h"
+
+/* Of a folder's files those count as media that are called so; what is in them is found out later. */
+static const char *const extensions[] = {"3g2",  "3gp", "asf", "avi", "flv", "gif",  "jpeg", "jpg",
+                                         "m2ts", "m4v", "mkv", "mov", "mp4", "mpeg", "mpg",  "mts",
+                                         "mxf",  "ogv", "png", "ts",  "vob", "webm", "webp", "wmv"};
+
+static bool is_media_name(const char *name)
+{
+    const char *dot = strrchr(name, '.');
+    for (size_t i = 0; dot && dot != name && i < sizeof(extensions) / sizeof(extensions[0]); i++)
+        if (!strcasecmp(dot + 1, extensions[i]))
+            return name[0] != '.';
+    return false;
+}
+
+const char *cli_base_name(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    return slash ? slash + 1 : path;
+}
+
+static bs_status append(cli_inputs *inputs, char *path, bs_error *err)
+{
+    if (path && inputs->count == inputs->capacity) {
+        int capacity = inputs->capacity ? inputs->capacity * 2 : 16;
+        char **grown = realloc(inputs->path, (size_t)capacity * sizeof(*grown));
+        if (grown) {
+            inputs->path = grown;
+            inputs->capacity = capacity;
+        }
+    }
+    if (!path || inputs->count == inputs->capacity) {
+        free(path);
+        return bs_fail(err, BS_ERR_NOMEM, "no memory for the list of files");
+    }
+    inputs->path[inputs->count++] = path;
+    return BS_OK;
+}
+
+static bs_status add_folder(cli_inputs *inputs, const char *folder, bs_error *err)
+{
+    struct dirent **entries;
+    int count = scandir(folder, &entries, NULL, alphasort), before = inputs->count;
+    if (count < 0)
+        return bs_fail(err, BS_ERR_INPUT, "the folder '%s' cannot be read: %s", folder, strerror(errno));
+    bs_status status = BS_OK;
+    for (int i = 0; i < count; i++) {
+        struct stat st;
+        char *path = NULL;
+        if (status == BS_OK && is_media_name(entries[i]->d_name)) {
+            const char *slash = folder[strlen(folder) - 1] == '/' ? "" : "/";
+            if (asprintf(&path, "%s%s%s", folder, slash, entries[i]->d_name) < 0)
+                path = NULL;
+            if (path && (stat(path, &st) < 0 || !S_ISREG(st.st_mode)))
+                free(path);
+            else
+                status = append(inputs, path, err);
+        }
+        free(entries[i]);
+    }
+    free(entries);
+    if (status == BS_OK && inputs->count == before)
+        return bs_fail(err, BS_ERR_INPUT, "the folder '%s' holds no video or photo", folder);
+    return status;
+}
+
+bs_status cli_inputs_add(cli_inputs *inputs, const char *word, bs_error *err)
+{
+    struct stat st;
+    if (stat(word, &st) == 0 && S_ISDIR(st.st_mode))
+        return add_folder(inputs, word, err);
+    return append(inputs, strdup(word), err);
+}
+
+void cli_inputs_release(cli_inputs *inputs)
+{
+    for (int i = 0; i < inputs->count; i++)
+        free(inputs->path[i]);
+    free(inputs->path);
+    *inputs = (cli_inputs){0};
+}
