@@ -1,7 +1,8 @@
 /* multipart/form-data as it arrives (see multipart.h).
  *
  * A delimiter begins with CR, which occurs nowhere else in it (a boundary holds no control characters): where a match
- * breaks off, what was matched is data, and the byte that broke it can only begin anew. So no byte is read twice. */
+ * breaks off, what was matched is data, and the byte that broke it can only begin anew. So nothing has to be kept of
+ * the data. */
 #include <ctype.h>
 #include <stdio.h>
 #include <string.h>
@@ -171,6 +172,23 @@ static bs_status hand_on(bs_multipart *m, const char *data, size_t size, bs_erro
     return m->sink.data(m->sink.opaque, data, size, err);
 }
 
+static bs_status take_delimiter(bs_multipart *m, bs_error *err)
+{
+    bool in_part = m->state == BODY;
+    m->state = AFTER;
+    m->matched = 0;
+    return in_part ? m->sink.end(m->sink.opaque, err) : BS_OK;
+}
+
+/* How many of the last bytes may be the beginning of a delimiter: only the last CR can be its first byte. */
+static size_t begun_at_the_end(const bs_multipart *m, const char *data, size_t size)
+{
+    size_t window = size < m->delimiter_length ? size : m->delimiter_length;
+    const char *cr = memrchr(data + size - window, '\r', window);
+    size_t length = cr ? (size_t)(data + size - cr) : 0;
+    return length && !memcmp(cr, m->delimiter, length) ? length : 0;
+}
+
 /* Data up to a delimiter, or all of it; moves `at`. */
 static bs_status take_data(bs_multipart *m, const char **at, const char *end, bs_error *err)
 {
@@ -181,24 +199,27 @@ static bs_status take_data(bs_multipart *m, const char **at, const char *end, bs
             c++;
             if (++m->matched < m->delimiter_length)
                 continue;
-            bool in_part = m->state == BODY;
-            m->state = AFTER;
-            m->matched = 0;
             *at = c;
-            return in_part ? m->sink.end(m->sink.opaque, err) : BS_OK;
+            return take_delimiter(m, err);
         }
         size_t was = m->matched;
         m->matched = 0;
         if ((status = hand_on(m, m->delimiter, was, err)))
             return status;
     }
-    const char *cr = c < end ? memchr(c, '\r', (size_t)(end - c)) : NULL;
-    const char *stop = cr ? cr : end;
-    if (c < end && (status = hand_on(m, c, (size_t)(stop - c), err)))
+    *at = end;
+    if (c == end)
+        return BS_OK;
+    size_t size = (size_t)(end - c);
+    const char *found = memmem(c, size, m->delimiter, m->delimiter_length);
+    const char *stop = found ? found : end - begun_at_the_end(m, c, size);
+    if ((status = hand_on(m, c, (size_t)(stop - c), err)))
         return status;
-    if (cr)
-        m->matched = 1;
-    *at = cr ? cr + 1 : end;
+    m->matched = (size_t)(end - stop);
+    if (found) {
+        *at = found + m->delimiter_length;
+        return take_delimiter(m, err);
+    }
     return BS_OK;
 }
 

@@ -5,6 +5,7 @@
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "service/worker/internal.h"
@@ -156,16 +157,18 @@ static void put_piece(bs_slot *slot, const char *piece, size_t size)
     }
 }
 
-/* Reads the next piece of the report that arrives: of its head, its body, or of a frame. As read(). */
+/* Reads the next piece of the report that arrives: of its head, its body, or of a frame. As read(); EAGAIN where
+ * nothing is there now: the scheduler waits for nobody. */
 static ssize_t read_piece(bs_slot *slot)
 {
     if (slot->head_have < sizeof(slot->head))
-        return read(slot->channel, (char *)&slot->head + slot->head_have, sizeof(slot->head) - slot->head_have);
+        return recv(slot->channel, (char *)&slot->head + slot->head_have, sizeof(slot->head) - slot->head_have,
+                    MSG_DONTWAIT);
     size_t missing = slot->head.size - slot->body_have;
     if (slot->head.kind != BS_REPORT_FRAME)
-        return read(slot->channel, (char *)&slot->body + slot->body_have, missing);
+        return recv(slot->channel, (char *)&slot->body + slot->body_have, missing, MSG_DONTWAIT);
     char piece[PIECE];
-    ssize_t got = read(slot->channel, piece, missing < sizeof(piece) ? missing : sizeof(piece));
+    ssize_t got = recv(slot->channel, piece, missing < sizeof(piece) ? missing : sizeof(piece), MSG_DONTWAIT);
     if (got > 0)
         put_piece(slot, piece, (size_t)got);
     return got;
