@@ -105,6 +105,7 @@ typedef struct bs_estimate {
     uint64_t demuxer, decoder, frames, convert, encoder, outputs;
     uint64_t total;
     int decoder_threads, encoder_threads; /* the settings that it was reckoned with */
+    int encoder_lean;    /* 0–3: how far the encoder is kept from looking ahead (src/video/writer.h) */
     int output_width, output_height;
     char lean[256];      /* which leaner settings were turned to, to fit memory_limit; "" for none */
 } bs_estimate_parts;

@@ -104,11 +104,25 @@ static uint64_t decoder_bytes(const bs_video_info *info, int threads)
 
 /* -- what an encoder keeps ------------------------------------------------------------------------------- */
 
-/* libx264 as writer.c sets it: its tables, and its pictures with their half-pixel planes and costs. */
-static uint64_t encoder_bytes(int width, int height, int threads)
+/* libx264 as writer.c sets it: its tables, and its pictures with 32 pixels around them, half-pixel planes, quarter
+ * size copies and costs. Bytes = fixed + pixels × slope, by leanness; the second column for two threads. */
+static uint64_t encoder_bytes(int width, int height, int threads, int lean)
 {
-    const uint64_t pixels = (uint64_t)((width + 15) / 16 * 16) * (uint64_t)((height + 15) / 16 * 16);
-    return 6500 * (uint64_t)KB + pixels * (uint64_t)(70 + 25 * (threads - 1));
+    static const struct {
+        uint16_t fixed_kb[2];
+        float slope[2];
+    } models[] = {
+        {{2300, 2600}, {66.0f, 75.5f}},
+        {{2000, 2200}, {51.0f, 60.0f}},
+        {{1600, 1900}, {31.0f, 35.5f}},
+        {{1500, 1700}, {19.5f, 25.0f}},
+    };
+    const uint64_t padded = (uint64_t)((width + 15) / 16 * 16 + 64) * (uint64_t)((height + 15) / 16 * 16 + 64);
+    const int second = threads > 1;
+    float slope = models[lean].slope[second];
+    if (threads > 2) /* each further thread as much as the second */
+        slope += (float)(threads - 2) * (models[lean].slope[1] - models[lean].slope[0]);
+    return models[lean].fixed_kb[second] * (uint64_t)KB + (uint64_t)((double)padded * (double)slope);
 }
 
 /* -- the other parts ---------------------------------------------------------------------------------------- */
@@ -141,7 +155,7 @@ static uint64_t demuxer_bytes(const bs_video_info *info)
 
 /* What may be turned down, from the most generous to the leanest. */
 typedef struct leanness {
-    int decoder_threads, encoder_threads;
+    int decoder_threads, encoder_threads, encoder_lean;
     int max_width; /* of the overlay; 0: as the options say */
     const char *said;
 } leanness;
@@ -190,7 +204,9 @@ static void add_up(const bs_video_info *info, const bs_process_options *options,
     enum { BASE = 17 * MB, LEAST = 27 * MB };
     int interval = bs_process_interval(options);
     bool video = makes_video(info, outputs);
-    bs_estimate_parts parts = {.decoder_threads = lean->decoder_threads, .encoder_threads = lean->encoder_threads};
+    bs_estimate_parts parts = {.decoder_threads = lean->decoder_threads,
+                               .encoder_threads = lean->encoder_threads,
+                               .encoder_lean = lean->encoder_lean};
     canvas_size(info, lean->max_width > 0 ? lean->max_width : options->max_width, &parts.output_width,
                 &parts.output_height);
 
@@ -204,11 +220,12 @@ static void add_up(const bs_video_info *info, const bs_process_options *options,
     if (video) {
         parts.outputs = canvas * (uint64_t)bs_plan_canvas_frames(interval) + 1 * MB;
         if (outputs->video_fd >= 0)
-            parts.encoder += encoder_bytes(parts.output_width, parts.output_height, lean->encoder_threads);
+            parts.encoder += encoder_bytes(parts.output_width, parts.output_height, lean->encoder_threads,
+                                           lean->encoder_lean);
         if (outputs->preview_fd >= 0) {
             int width, height;
             canvas_size(info, BS_PLAN_PREVIEW_WIDTH, &width, &height);
-            parts.encoder += encoder_bytes(width, height, 1);
+            parts.encoder += encoder_bytes(width, height, 1, BS_PLAN_PREVIEW_LEAN);
         }
     } else if (info->photo) {
         parts.outputs = canvas * 3;
@@ -225,11 +242,13 @@ bs_status bs_estimate(const bs_video_info *info, const bs_process_options *optio
 {
     int threads = options->threads > 0 ? options->threads : DEFAULT_THREADS;
     const leanness steps[] = {
-        {threads, threads, 0, ""},
-        {threads, 1, 0, "one encoder thread"},
-        {1, 1, 0, "one decoder thread and one encoder thread"},
-        {1, 1, 480, "one decoder thread, one encoder thread and an overlay of at most 480 pixels' width"},
-        {1, 1, 320, "one decoder thread, one encoder thread and an overlay of at most 320 pixels' width"},
+        {threads, threads, 0, 0, ""},
+        {threads, 1, 1, 0, "an encoder that looks less far ahead, with one thread"},
+        {1, 1, 1, 0, "one thread for decoding, one for encoding, looking less far ahead"},
+        {1, 1, 2, 0, "one thread for decoding, one for encoding, hardly looking ahead"},
+        {1, 1, 3, 0, "one thread for decoding, one for encoding, not looking ahead"},
+        {1, 1, 3, 480, "one thread for decoding, one for encoding, an overlay at most 480 pixels wide"},
+        {1, 1, 3, 320, "one thread for decoding, one for encoding, an overlay at most 320 pixels wide"},
     };
     bs_estimate_parts parts;
     for (size_t i = 0; i < sizeof(steps) / sizeof(*steps); i++) {

@@ -14,6 +14,7 @@ enum {
     BS_PLAN_PREVIEW_WIDTH = 320,
     BS_PLAN_THUMBNAIL_WIDTH = 320,
     BS_PLAN_PREVIEW_US = 3000000,
+    BS_PLAN_PREVIEW_LEAN = 2,    /* of its encoder (writer.h): a small picture needs no long look ahead */
     BS_PLAN_THREADS = 4,         /* threads of the pipeline itself, the calling one included */
     BS_PLAN_STACK = 1024 * 1024, /* address space of each one's stack; a part of it is touched */
 };

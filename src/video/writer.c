@@ -1,8 +1,9 @@
 /* The video writer: canvases into libx264, its packets and the input's sound into mp4.c (see writer.h).
  *
- * libx264's defaults keep some 50 pictures for looking ahead; here it looks ten ahead, which costs little size, and
- * encodes one frame at a time per thread. Sound is written in spans of half a second, never beyond the picture that
- * was written last, so that the two stay side by side in the file and end together. */
+ * libx264's defaults keep some 50 pictures for looking ahead; here it looks ten ahead, which costs little size, or
+ * less far where memory is short, and encodes one frame at a time per thread. Sound is written in spans of half a
+ * second, never beyond the picture that was written last, so that the two stay side by side in the file and end
+ * together. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,8 +17,16 @@
 #include "sound.h"
 #include "writer.h"
 
+/* By options.lean: what libx264 keeps is mostly pictures that it looks ahead at, and B pictures put aside. */
+static const char *const look_ahead[] = {
+    "rc-lookahead=10",
+    "rc-lookahead=5",
+    "rc-lookahead=2:bframes=1",
+    "rc-lookahead=0:bframes=0:mbtree=0",
+};
+enum { MOST_LEAN = sizeof(look_ahead) / sizeof(*look_ahead) - 1 };
+
 enum {
-    LOOK_AHEAD = 10,
     KEY_SECONDS = 2, /* at most between places to seek to */
     SOUND_SPAN_US = 500000,
     SOUND_JITTER_PER_SECOND = 20, /* 1/20 s: time stamps of containers are coarser than sound */
@@ -175,7 +184,8 @@ static bs_status open_encoder(bs_video_writer *w, const AVFrame *canvas, bs_erro
 
     char crf[16], parameters[96];
     snprintf(crf, sizeof(crf), "%d", w->options.crf > 0 ? w->options.crf : 23);
-    snprintf(parameters, sizeof(parameters), "rc-lookahead=%d:sync-lookahead=0:lookahead-threads=1", LOOK_AHEAD);
+    const int lean = av_clip(w->options.lean, 0, MOST_LEAN);
+    snprintf(parameters, sizeof(parameters), "%s:sync-lookahead=0:lookahead-threads=1", look_ahead[lean]);
     AVDictionary *options = NULL;
     av_dict_set(&options, "preset", "veryfast", 0);
     av_dict_set(&options, "profile", "high", 0);
