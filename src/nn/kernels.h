@@ -25,6 +25,9 @@ extern const bs_nn_kernels bs_nn_avx2, bs_nn_avx512;
 extern const bs_nn_kernels bs_nn_neon;
 #endif
 
+/* The i-th best kernels of this CPU; NULL after the last, which are the portable ones. */
+const bs_nn_kernels *bs_nn_kernels_at(int i);
+
 /* x86's max and min in the order that XNNPACK uses them: -0 becomes the bound 0, NaN the bound. */
 static inline float bs_nn_clamp(float v, float low, float high)
 {

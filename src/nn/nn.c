@@ -118,12 +118,20 @@ static bool cpu_has(const bs_nn_kernels *kernels)
     return true;
 }
 
-static const bs_nn_kernels *choose_kernels(const char *isa)
+const bs_nn_kernels *bs_nn_kernels_at(int index)
 {
     for (size_t i = 0; i < sizeof(all_kernels) / sizeof(all_kernels[0]); i++)
-        if ((!isa || !strcmp(isa, all_kernels[i]->name)) && cpu_has(all_kernels[i]))
+        if (cpu_has(all_kernels[i]) && index-- == 0)
             return all_kernels[i];
     return NULL;
+}
+
+static const bs_nn_kernels *choose_kernels(const char *isa)
+{
+    const bs_nn_kernels *kernels = bs_nn_kernels_at(0);
+    for (int i = 0; kernels && isa && strcmp(isa, kernels->name); kernels = bs_nn_kernels_at(i))
+        i++;
+    return kernels;
 }
 
 static size_t scratch_need(const bs_nn *nn)

@@ -339,8 +339,8 @@ static void max_pool(const bs_nn_step *s, int top, int bottom)
     for (int y = top; y < bottom; y++)
         for (int x = 0; x < s->out_shape.width; x++)
             V_OPS(max_pool_pixel, channels)
-            (s, s->in + ((size_t)y * s->stride_h * s->in_shape.width + (size_t)x * s->stride_w) * channels,
-             s->out + ((size_t)y * s->out_shape.width + x) * channels, vectors);
+    (s, s->in + ((size_t)y * s->stride_h * s->in_shape.width + (size_t)x * s->stride_w) * channels,
+     s->out + ((size_t)y * s->out_shape.width + x) * channels, vectors);
     if (vectors < channels)
         bs_nn_plain_max_pool(s, top, bottom, vectors);
 }
