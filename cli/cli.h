@@ -23,6 +23,9 @@
 #define CLI_COMMANDS(X) \
     X(process, "pose data and overlay for videos, photos and folders of them") \
     X(probe, "what a video is, and the memory that a job on it reserves") \
+    X(serve, "the HTTP service: API, page and its own workers") \
+    X(worker, "workers only, for several machines") \
+    X(jobs, "list, show, cancel and clean up the service's jobs") \
     X(export, "pose_data.json into the format of another program") \
     X(bench, "speed and memory on this machine") \
     X(doctor, "what this machine offers: memory, sandbox, models, settings")

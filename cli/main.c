@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "cli/cli.h"
+#include "service/worker/worker.h"
 
 static const struct {
     const char *name, *summary;
@@ -64,6 +65,7 @@ static void usage(FILE *out)
 
 int main(int argc, char **argv)
 {
+    bs_zygote_main_if_asked(argc, argv); /* the service starts the program anew as its zygote */
     const char *word = argc > 1 ? argv[1] : "";
     if (!strcmp(word, "--help") || !strcmp(word, "-h") || !strcmp(word, "help")) {
         usage(stdout);
