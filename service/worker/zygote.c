@@ -19,7 +19,7 @@
 #include "service/worker/worker.h"
 #include "service/worker/zygote.h"
 
-enum { SOCKET_FD = 3, MAX_FDS = 2 + BS_GIVE_OUTPUTS, MAX_CHILDREN = 512 };
+enum { SOCKET_FD = 3, MAX_FDS = 2 + BS_GIVE_OUTPUTS, MAX_CHILDREN = 512, HASH_AFTER_MS = 200 };
 static const char role_name[] = "zygote";
 
 extern char **environ;
@@ -154,20 +154,26 @@ static void open_models(zygote_self *z)
     bs_answer a = {.kind = BS_ANSWER_READY};
     if (bs_models_open(&z->models, NULL, BS_MODEL_ALL, &a.error) != BS_OK)
         a.kind = BS_ANSWER_UNREADY;
+    bs_memory_trim();
     answer(&a);
 }
 
-/* After READY, so that nobody waits for it: the receipt in metadata.json names the models by their hashes. */
+/* The receipt in metadata.json names the models by their hashes. They are reckoned after READY, so that nobody waits
+ * for them, and by a process of its own: it reads every page of every model, which then count as its memory and not as
+ * the zygote's. */
 static void hash_models(zygote_self *z)
 {
+    z->hashed = true;
+    if (fork() != 0)
+        return;
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
     bs_answer a = {.kind = BS_ANSWER_HASHES};
-    for (int kind = 0; z->models && kind < BS_MODEL_KINDS; kind++) {
+    for (int kind = 0; kind < BS_MODEL_KINDS; kind++) {
         const char *hash = bs_models_sha256(z->models, (bs_model_kind)kind);
         snprintf(a.sha256[kind], sizeof(a.sha256[kind]), "%s", hash ? hash : "");
     }
-    z->hashed = true;
-    bs_memory_trim();
     answer(&a);
+    _exit(0);
 }
 
 /* False: the server is gone. */
@@ -214,7 +220,7 @@ static int run_zygote(void)
 
     for (;;) {
         struct pollfd ready[2] = {{SOCKET_FD, POLLIN, 0}, {z.signals, POLLIN, 0}};
-        int n = poll(ready, 2, z.models && !z.hashed ? 200 : -1);
+        int n = poll(ready, 2, z.models && !z.hashed ? HASH_AFTER_MS : -1);
         if (n == 0)
             hash_models(&z);
         if (n > 0 && ready[1].revents)
