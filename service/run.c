@@ -81,6 +81,7 @@ static bs_status run(const bs_settings *settings, bool with_http, bs_error *err)
 {
     parts p = {0};
     sigset_t stop;
+    bs_memory_settle();
     bs_log_configure((bs_log_level)settings->log_level, (bs_log_format)settings->log_format);
     block_signals(&stop);
     bs_status status = start_parts(&p, settings, with_http, err);
