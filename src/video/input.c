@@ -335,6 +335,11 @@ static void describe_times(const bs_av_input *in, const AVStream *stream, bs_vid
         info->duration_us = av_rescale_q(stream->duration, stream->time_base, AV_TIME_BASE_Q);
     else if (in->format->duration != AV_NOPTS_VALUE && in->format->duration > 0)
         info->duration_us = in->format->duration;
+    if (stream->start_time != AV_NOPTS_VALUE)
+        info->start_us = av_rescale_q(stream->start_time, stream->time_base, AV_TIME_BASE_Q);
+    /* Matroska counts from zero, not from the first frame. */
+    if (info->start_us > 0 && !strcmp(info->container, "matroska,webm"))
+        info->duration_us -= info->start_us;
     if (info->duration_us < 0)
         info->duration_us = 0;
     const double by_time = (double)info->duration_us / 1e6 * info->frame_rate;
@@ -342,8 +347,6 @@ static void describe_times(const bs_av_input *in, const AVStream *stream, bs_vid
     /* The header's count counts packets: more than are shown where an edit list cuts. */
     if (stream->nb_frames > 0 && (!info->frames || stream->nb_frames <= info->frames + info->frames / 10 + 1))
         info->frames = stream->nb_frames;
-    if (stream->start_time != AV_NOPTS_VALUE)
-        info->start_us = av_rescale_q(stream->start_time, stream->time_base, AV_TIME_BASE_Q);
 }
 
 static void describe_video(bs_av_input *in)

@@ -35,7 +35,7 @@ typedef struct track {
     int64_t count, bytes;
     int64_t first_dts, last_dts; /* as given */
     int64_t first_pts, end;      /* least presentation time; greatest end, both as given */
-    int64_t last_duration;
+    int64_t last_duration;       /* how long the last sample to be shown is shown */
     int width, height, channels, sample_rate;
     enum AVCodecID codec;
     uint8_t private[MAX_PRIVATE]; /* avcC, AudioSpecificConfig, OpusHead, STREAMINFO */
@@ -489,6 +489,13 @@ static void put_tkhd(bs_mp4 *m, int which)
     end_box(m);
 }
 
+/* Of decoding, so that the sum over all samples is what is shown: pictures are decoded before they are shown. */
+static int64_t last_decode_duration(const track *t)
+{
+    const int64_t duration = t->end + t->last_duration - (t->last_dts - t->first_dts);
+    return t->codec == AV_CODEC_ID_H264 && duration > 0 ? duration : t->last_duration;
+}
+
 /* Sound that begins before or after the first picture. */
 static void put_edits(bs_mp4 *m, const track *t)
 {
@@ -516,7 +523,7 @@ static void put_mdhd(bs_mp4 *m, const track *t)
     put64(m, 0);
     put64(m, 0);
     put32(m, t->timescale);
-    put64(m, (uint64_t)(t->last_dts - t->first_dts + t->last_duration));
+    put64(m, (uint64_t)(t->last_dts - t->first_dts + last_decode_duration(t)));
     put16(m, 0x55c4); /* und */
     put16(m, 0);
     end_box(m);
@@ -685,7 +692,7 @@ static bool next_sample(walk *w, sample *out)
     out->key = size & 1;
     /* Decoding begins with time 0, and so does showing: the delay between them goes into the offsets. */
     out->offset = w->which == VIDEO ? offset + w->t->first_dts : 0;
-    out->duration = w->t->last_duration;
+    out->duration = last_decode_duration(w->t);
     if (w->left) {
         size_t ahead = w->at;
         pull(&w->t->samples, &ahead);

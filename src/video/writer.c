@@ -77,7 +77,7 @@ static int open_filter(bs_video_writer *w)
         w->filter->time_base_in = w->sound->time_base;
         code = av_bsf_init(w->filter);
     }
-    return code;
+    return code < 0 ? code : avcodec_parameters_copy(w->sound_format, w->filter->par_out);
 }
 
 static void open_sound(bs_video_writer *w)
@@ -215,8 +215,10 @@ static int64_t place_sound(bs_video_writer *w, int64_t time_us)
     if (time_us == BS_NO_TIME)
         return w->sound_next;
     int64_t at = av_rescale(time_us, w->sound_rate, 1000000) + w->sound_shift;
-    if (!w->sound_started)
+    if (!w->sound_started) {
+        w->sound_next = at;
         return at;
+    }
     const int64_t gap = at - w->sound_next;
     if (llabs(gap) > (int64_t)w->sound_rate * SOUND_LEAP_SECONDS) {
         w->sound_shift -= gap;
@@ -234,23 +236,28 @@ static int64_t duration_of(const bs_video_writer *w, const AVPacket *packet)
     return duration > 0 ? duration : format->codec_id == AV_CODEC_ID_OPUS ? 960 : 1024;
 }
 
-static bs_status start_sound(bs_video_writer *w, const AVPacket *packet, bs_error *err)
+/* The filter finds the description in the first packets, which need not be among those that are heard. */
+static void note_description(bs_video_writer *w, const AVPacket *packet)
 {
-    int code = avcodec_parameters_copy(w->sound_format, w->filter->par_out);
     size_t size = 0;
-    const uint8_t *const header = av_packet_get_side_data(packet, AV_PKT_DATA_NEW_EXTRADATA, &size);
-    if (code >= 0 && header && size <= 256) {
-        av_freep(&w->sound_format->extradata);
-        w->sound_format->extradata = av_mallocz(size + AV_INPUT_BUFFER_PADDING_SIZE);
-        w->sound_format->extradata_size = w->sound_format->extradata ? (int)size : 0;
-        if (w->sound_format->extradata)
-            memcpy(w->sound_format->extradata, header, size);
-    }
-    if (code < 0 || !bs_mp4_takes_sound(w->sound_format)) {
+    const uint8_t *const found = av_packet_get_side_data(packet, AV_PKT_DATA_NEW_EXTRADATA, &size);
+    if (!found || !size || size > 256)
+        return;
+    av_freep(&w->sound_format->extradata);
+    w->sound_format->extradata = av_mallocz(size + AV_INPUT_BUFFER_PADDING_SIZE);
+    w->sound_format->extradata_size = w->sound_format->extradata ? (int)size : 0;
+    if (w->sound_format->extradata)
+        memcpy(w->sound_format->extradata, found, size);
+}
+
+static bs_status start_sound(bs_video_writer *w, bs_error *err)
+{
+    if (!bs_mp4_takes_sound(w->sound_format)) {
         give_up_sound(w, "the sound was left out: its %s stream is damaged",
                       avcodec_get_name(w->sound->parameters->codec_id));
         return BS_OK;
     }
+    w->sound_started = true;
     return bs_mp4_set_sound(w->mp4, w->sound_format, err);
 }
 
@@ -260,13 +267,14 @@ static bs_status write_sound_packet(bs_video_writer *w, bs_sound_packet *item, b
         return BS_OK; /* a damaged packet: the next one may be whole */
     bs_status status = BS_OK;
     while (!status && w->sound && av_bsf_receive_packet(w->filter, w->packet) >= 0) {
-        const int64_t at = place_sound(w, item->time_us), duration = duration_of(w, w->packet);
+        note_description(w, w->packet);
+        const int64_t duration = duration_of(w, w->packet);
+        const int64_t at = place_sound(w, item->time_us);
         const bool heard = at + duration > 0;
         if (heard && !w->sound_started)
-            status = start_sound(w, w->packet, err);
+            status = start_sound(w, err);
         if (!status && heard && w->sound) {
             status = bs_mp4_write_sound(w->mp4, w->packet->data, (size_t)w->packet->size, at, err);
-            w->sound_started = true;
             w->sound_duration = duration;
             w->sound_next = at + duration;
         }
@@ -357,7 +365,9 @@ bs_status bs_video_writer_finish(bs_video_writer *w, bs_error *err)
     bs_status status = take_packets(w, err);
     avcodec_free_context(&w->encoder); /* its memory is not needed beside the index's */
     const int64_t rate_step = av_rescale_q(1, av_inv_q(frame_rate(w)), (AVRational){1, BS_MP4_TIMESCALE});
-    const int64_t last = w->step > 0 ? w->step : rate_step > 0 ? rate_step : FALLBACK_DURATION;
+    int64_t last = w->step > 0 ? w->step : rate_step > 0 ? rate_step : FALLBACK_DURATION;
+    if (last > BS_MP4_TIMESCALE / 2) /* a gap before the last frame says nothing about it */
+        last = BS_MP4_TIMESCALE / 2;
     if (!status)
         status = write_sound(w, w->last_us + av_rescale(last, 1000000, BS_MP4_TIMESCALE), err);
     if (!status)
