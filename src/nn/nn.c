@@ -7,6 +7,12 @@
 #include <cpuid.h>
 #endif
 
+#if BS_HAVE_PTHREADPOOL
+#include <pthreadpool.h>
+#else
+typedef void *pthreadpool_t;
+#endif
+
 #include "kernels.h"
 
 struct bs_nn_arena {
@@ -14,7 +20,7 @@ struct bs_nn_arena {
     size_t count;
 };
 
-enum { PROFILE_KINDS = 16 };
+enum { PROFILE_KINDS = 16, MAX_THREADS = 64 };
 
 struct bs_nn {
     const bs_nn_model *model;
@@ -25,6 +31,7 @@ struct bs_nn {
     size_t scratch_at;  /* in the arena, in floats */
     size_t scratch;     /* per thread */
     int threads;
+    pthreadpool_t pool; /* NULL: the caller's thread alone */
     bool profiling;
     int kinds;
     bs_nn_profile_entry profile[PROFILE_KINDS];
@@ -144,6 +151,22 @@ static size_t scratch_need(const bs_nn *nn)
     return (most + 15) / 16 * 16;
 }
 
+/* Threads beside the caller's, where they are asked for and this build has them. */
+static bs_status open_pool(bs_nn *nn, int threads, bs_error *err)
+{
+    if (threads > MAX_THREADS)
+        return bs_fail(err, BS_ERR_USAGE, "%d threads for one inference are too many; at most %d", threads,
+                       MAX_THREADS);
+#if BS_HAVE_PTHREADPOOL
+    if (threads <= 1)
+        return BS_OK;
+    if (!(nn->pool = pthreadpool_create((size_t)threads)))
+        return bs_fail(err, BS_ERR_NOMEM, "cannot start %d threads", threads);
+    nn->threads = threads;
+#endif
+    return BS_OK;
+}
+
 bs_status bs_nn_open(bs_nn **out, const bs_nn_model *model, const bs_nn_options *options, bs_error *err)
 {
     static const bs_nn_options defaults = {0};
@@ -157,9 +180,11 @@ bs_status bs_nn_open(bs_nn **out, const bs_nn_model *model, const bs_nn_options 
         return bs_fail(err, BS_ERR_NOMEM, "no memory to open a model");
     nn->model = model;
     nn->kernels = kernels;
-    nn->threads = options->threads > 1 ? options->threads : 1;
+    nn->threads = 1;
     nn->arena = options->arena ? options->arena : &nn->own;
     if ((status = bs_nn_plan_make(&nn->plan, model, options->outputs, err)) < 0)
+        goto fail;
+    if ((status = open_pool(nn, options->threads, err)) < 0)
         goto fail;
     nn->scratch = scratch_need(nn);
     nn->scratch_at = nn->plan.arena;
@@ -177,6 +202,10 @@ void bs_nn_close(bs_nn **nn)
 {
     if (!*nn)
         return;
+#if BS_HAVE_PTHREADPOOL
+    if ((*nn)->pool)
+        pthreadpool_destroy((*nn)->pool);
+#endif
     bs_nn_plan_release(&(*nn)->plan);
     free((*nn)->own.floats);
     free(*nn);
@@ -222,8 +251,35 @@ static void record(bs_nn *nn, const bs_nn_step *s, double took)
     nn->profile[i].count++;
 }
 
+#if BS_HAVE_PTHREADPOOL
+typedef struct shared_step {
+    bs_nn *nn;
+    const bs_nn_step *step;
+} shared_step;
+
+static void run_part(void *context, size_t part)
+{
+    const shared_step *shared = context;
+    bs_nn *nn = shared->nn;
+    nn->kernels->run(shared->step, nn->arena->floats + nn->scratch_at + part * nn->scratch, (int)part, nn->threads);
+}
+
+/* A step with less work than this is over before another thread has woken. */
+static bool worth_sharing(const bs_nn_step *s)
+{
+    return s->mmac > 0.1 || (size_t)s->out_shape.height * s->out_shape.width * s->out_shape.channels > 16384;
+}
+#endif
+
 static void run_step(bs_nn *nn, const bs_nn_step *s)
 {
+#if BS_HAVE_PTHREADPOOL
+    if (nn->pool && worth_sharing(s)) {
+        shared_step shared = {.nn = nn, .step = s};
+        pthreadpool_parallelize_1d(nn->pool, run_part, &shared, (size_t)nn->threads, 0);
+        return;
+    }
+#endif
     nn->kernels->run(s, nn->arena->floats + nn->scratch_at, 0, 1);
 }
 

@@ -126,11 +126,66 @@ static void pruned_graphs_give_the_same_bits_with_less_work(void **state)
     }
 }
 
+static void threads_and_a_shared_arena_change_no_bit(void **state)
+{
+    bs_nn_arena *arena = NULL;
+    assert_int_equal(bs_nn_arena_open(&arena, NULL), BS_OK);
+    for (int m = 0; m < TEST_MODELS - 1; m++) {
+        bs_nn_options plain = {0}, shared = {.threads = 3, .arena = arena};
+        bs_nn_model *graph = NULL, *again = NULL;
+        bs_nn *one = NULL, *three = NULL;
+        open_model(m, &plain, &graph, &one);
+        open_model(m, &shared, &again, &three);
+        fill_test_input(&test_models[m], graph, bs_nn_input(one));
+        assert_int_equal(bs_nn_run(one, NULL), BS_OK);
+        for (int run = 0; run < 3; run++) {
+            fill_test_input(&test_models[m], graph, bs_nn_input(three));
+            assert_int_equal(bs_nn_run(three, NULL), BS_OK);
+            for (int i = 0; i < bs_nn_model_output_count(graph); i++)
+                assert_memory_equal(bs_nn_output(one, i), bs_nn_output(three, i),
+                                    sizeof(float) * count_of(bs_nn_model_output_shape(graph, i)));
+        }
+        assert_true(bs_nn_memory(three) < 100000);
+        bs_nn_close(&one);
+        bs_nn_close(&three);
+        bs_nn_model_close(&graph);
+        bs_nn_model_close(&again);
+    }
+    bs_nn_arena_close(&arena);
+    assert_null(arena);
+}
+
+/* What a job keeps: detector and landmarks in one arena, tables of both. */
+static void private_memory_keeps_its_promise(void **state)
+{
+    static const size_t most[TEST_MODELS] = {0, 8 << 20, 8 << 20, 10 << 20};
+    for (int m = 1; m < TEST_MODELS; m++) {
+        bs_nn_arena *arena = NULL;
+        assert_int_equal(bs_nn_arena_open(&arena, NULL), BS_OK);
+        bs_nn_options both = {.arena = arena}, landmarks = {.outputs = 1 | 2 | 8 | 16, .arena = arena};
+        bs_nn_model *detector_graph = NULL, *graph = NULL;
+        bs_nn *detector = NULL, *nn = NULL;
+        open_model(0, &both, &detector_graph, &detector);
+        open_model(m, &landmarks, &graph, &nn);
+        size_t total = bs_nn_arena_memory(arena) + bs_nn_memory(detector) + bs_nn_memory(nn) +
+                       bs_nn_model_memory(detector_graph) + bs_nn_model_memory(graph);
+        print_message("%s: %zu KB\n", test_models[m].file, total >> 10);
+        assert_true(total <= most[m]);
+        bs_nn_close(&detector);
+        bs_nn_close(&nn);
+        bs_nn_model_close(&detector_graph);
+        bs_nn_model_close(&graph);
+        bs_nn_arena_close(&arena);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(outputs_are_those_of_the_reference_evaluation),
         cmocka_unit_test(pruned_graphs_give_the_same_bits_with_less_work),
+        cmocka_unit_test(threads_and_a_shared_arena_change_no_bit),
+        cmocka_unit_test(private_memory_keeps_its_promise),
     };
     skip_without_models();
     return cmocka_run_group_tests(tests, NULL, NULL);
