@@ -10,7 +10,9 @@ static const float good_visibility = 0.65f;
  * model a little more certain. */
 static const float worthwhile = 0.03f;
 /* Somebody whom the detector saw only in an enhanced or enlarged picture must be seen this well, in two looks. */
-static const float credible_visibility = 0.45f, credible_overlap = 0.5f, credible_score = 0.55f;
+static const float credible_visibility = 0.45f, credible_overlap = 0.5f, credible_score = 0.7f;
+/* A plain detection below both of these is taken for a pattern and not for a person. */
+static const float doubtful_visibility = 0.4f, doubtful_score = 0.7f;
 
 /* Smart's budget, in looks: what it may spend at once, and what each picture adds. */
 static const float budget_most = 8, budget_refill = 0.6f;
@@ -215,6 +217,9 @@ bs_status bs_try_harder(bs_pose *pose, const bs_view *view, bs_attempt *attempt,
     *last = true;
     if (pose->options.mode < BS_MODE_SMART)
         return BS_OK;
+    if (attempt->status == BS_DETECTED && attempt->score < doubtful_score &&
+        visibility_of(attempt) < doubtful_visibility)
+        attempt->look.found = false;
     if (!attempt->look.found)
         rc = find_somebody(&s);
     if (rc >= 0 && attempt->look.found && !is_good(attempt))

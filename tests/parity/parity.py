@@ -29,11 +29,15 @@ def find(name):
     return next((d / name for d in MEDIA if (d / name).exists()), None)
 
 
+def golden_frames(stem):
+    return list(csv.DictReader(open(f"{stem}.frames.csv")))
+
+
 def golden(stem):
     rows = {}
     for r in csv.DictReader(open(f"{stem}.landmarks.csv")):
         rows[int(r["frame"]), int(r["landmark"])] = {k: float(v) for k, v in r.items()}
-    return list(csv.DictReader(open(f"{stem}.frames.csv"))), rows
+    return golden_frames(stem), rows
 
 
 def yuv_layout(path):
