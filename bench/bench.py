@@ -23,11 +23,12 @@ import time
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 BUILD = ROOT / "build"
 os.environ.setdefault("BODYSCRIPT_MODELS", str(BUILD / "models"))
-PROGRAM = BUILD / "bodyscript"
+PROGRAM = pathlib.Path(os.environ.get("BODYSCRIPT", BUILD / "bodyscript"))
 PEERS = BUILD / "peers"
 MODELS = ("lite", "full", "heavy")
 # What src/video/writer.c asks of libx264 for output.mp4; ffmpeg is given the same.
-ENCODER = ["-c:v", "libx264", "-preset", "veryfast", "-crf", "23", "-pix_fmt", "yuv420p"]
+ENCODER = ["-c:v", "libx264", "-preset", "veryfast", "-profile:v", "high", "-crf", "23", "-pix_fmt", "yuv420p",
+           "-x264-params", "rc-lookahead=10:sync-lookahead=0:lookahead-threads=1", "-force_key_frames", "expr:gte(t,n_forced*2)"]
 SECONDS, MAX_WIDTH, INTERVAL = 10, 720, 3  # the program's own defaults
 
 

@@ -4,7 +4,7 @@
 usage: ./dev test [--quick] [--list] [NAME…]      NAME: only the tests of that name, in the release build
 
 What runs: lint; the release build's tests (unit, end-to-end, parity with MediaPipe, oracle, Valgrind); the suites
-`unit` and `short` again under AddressSanitizer and UndefinedBehaviorSanitizer; `unit` and `threads` under
+`unit` and `short` again under AddressSanitizer and UndefinedBehaviorSanitizer; the suite `threads` under
 ThreadSanitizer; a short round of every fuzz target. --quick leaves out the last three.
 
 A test is counted by the cases that it reports (cmocka's and unittest's own lines), else as one. A case may be skipped
@@ -149,8 +149,7 @@ def everything(tally, quick):
                         "--timeout-multiplier", "4")
         announce("ThreadSanitizer", start)
         if step(tally, "tsan: build", ["./dev", "build", "tsan"]):
-            meson_tests(tally, "build-tsan", "tsan: ", "--suite", "unit", "--suite", "threads",
-                        "--timeout-multiplier", "8")
+            meson_tests(tally, "build-tsan", "tsan: ", "--suite", "threads", "--timeout-multiplier", "8")
         announce("fuzzing", start)
         step(tally, "fuzz", ["./dev", "fuzz", FUZZ_SECONDS])
     announce("done", start)
