@@ -69,7 +69,7 @@ static void request_over(void *opaque, struct MHD_Connection *connection, void *
         atomic_fetch_add_explicit(&counters->by_class[r->status / 100 % 6], 1, memory_order_relaxed);
         atomic_fetch_add_explicit(&counters->nanoseconds, (uint64_t)took, memory_order_relaxed);
     }
-    bool silent = r->route && r->route->flags & BS_ROUTE_SILENT && r->status < 500;
+    bool silent = r->route && r->route->flags & BS_ROUTE_SILENT && (r->status < 500 || r->status == 503);
     if (r->seen)
         bs_log(silent ? BS_LOG_DEBUG : BS_LOG_INFO, "http", "%s %s: %u after %.1f ms%s", r->method, r->url, r->status,
                (double)took / 1e6, why == MHD_REQUEST_TERMINATED_COMPLETED_OK ? "" : ", connection closed");

@@ -8,7 +8,9 @@
  * the end (remove) before it closes the socket, under the same lock, so a number is never that of another socket. */
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdlib.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -216,6 +218,18 @@ static void shut_slow_bodies(list *l, time_t now)
             shut(c);
 }
 
+/* libmicrohttpd waits for edges and misses the end of a stream that comes together with its last bytes: an upload that
+ * was given up would be held until it times out. */
+static void shut_deserted(list *l)
+{
+    for (bs_socket *c = l->first; c; c = c->next) {
+        struct pollfd p = {.fd = c->fd, .events = POLLRDHUP};
+        int unread = 0;
+        if (poll(&p, 1, 0) > 0 && !ioctl(c->fd, FIONREAD, &unread) && !unread)
+            shut(c);
+    }
+}
+
 /* Takes in and drops what has arrived; true when it is over. MSG_TRUNC: the bytes are not even copied. */
 static bool drained(lingering *l, time_t now)
 {
@@ -240,6 +254,8 @@ bool bs_sockets_sweep(bs_sockets *all)
     shut_older_than(&all->by_state[BS_SOCKET_WAITING], now - WAITING_SECONDS);
     shut_older_than(&all->by_state[BS_SOCKET_HEADERS], now - HEADERS_SECONDS);
     shut_slow_bodies(&all->by_state[BS_SOCKET_BODY], now);
+    shut_deserted(&all->by_state[BS_SOCKET_HEADERS]);
+    shut_deserted(&all->by_state[BS_SOCKET_BODY]);
     for (int i = 0; i < LINGERING; i++) {
         lingering *l = &all->lingering[i];
         if (l->fd >= 0 && drained(l, now)) {

@@ -123,10 +123,9 @@ static bs_status set_field(bs_upload *u, const bs_settings *settings, const char
         o->max_width = (int)n;
     } else if (!strcmp(name, "max_video_duration_seconds")) {
         int64_t most = settings->max_video_duration_seconds;
-        if (!parse_int(value, 1, most ? most : 864000, &n))
-            return bs_fail(err, BS_ERR_USAGE, "The field '%s' takes a whole number from 1 to %lld", name,
-                           (long long)(most ? most : 864000));
-        o->max_duration_us = n * 1000000;
+        if (!parse_int(value, 1, 864000, &n))
+            return wants(err, name, "a whole number from 1 to 864000");
+        o->max_duration_us = (most && n > most ? most : n) * 1000000; /* the server's own limit holds */
     } else if (!strcmp(name, "exact") || !strcmp(name, "save_frames") || !strcmp(name, "no_video")) {
         if (!parse_bool(value, &flag))
             return wants(err, name, "true or false");
@@ -297,8 +296,12 @@ static void answer_job(bs_request *r, const bs_job *job, bool before)
 static bool idempotency_key(bs_request *r, const char **key)
 {
     *key = bs_request_header(r, "Idempotency-Key");
-    if (*key && (!**key || strlen(*key) > KEY_MAX)) {
-        bs_answer_error(r, MHD_HTTP_UNPROCESSABLE_CONTENT, "Idempotency-Key takes 1 to %d characters", KEY_MAX);
+    size_t length = *key ? strlen(*key) : 1, visible = 0;
+    while (*key && (*key)[visible] > ' ' && (*key)[visible] <= '~')
+        visible++;
+    if (*key && (!length || length > KEY_MAX || visible < length)) {
+        bs_answer_error(r, MHD_HTTP_UNPROCESSABLE_CONTENT, "Idempotency-Key takes 1 to %d visible ASCII characters",
+                        KEY_MAX);
         return false;
     }
     return true;
