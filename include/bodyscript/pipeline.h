@@ -104,6 +104,8 @@ typedef struct bs_estimate {
     uint64_t model;      /* engine: arenas, and mapped weights in use */
     uint64_t demuxer, decoder, frames, convert, encoder, outputs;
     uint64_t total;
+    uint64_t shared;     /* of `total`: code and weights. Jobs of one service have them in common, and the kernel can
+                            drop them: whoever counts memory without page cache counts a job as total - shared */
     int decoder_threads, encoder_threads; /* the settings that it was reckoned with */
     int encoder_lean;    /* 0–3: how far the encoder is kept from looking ahead (src/video/writer.h) */
     int output_width, output_height;

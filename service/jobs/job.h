@@ -64,6 +64,7 @@ typedef struct bs_job {
     char statistics[BS_JOB_STATISTICS_SIZE]; /* a JSON object once completed, else "" */
     char error[512];                         /* one sentence where it failed, else "" */
     uint64_t reserved_memory;                /* bytes: bs_estimate's total */
+    uint64_t shared_memory;                  /* bytes: of it, code and weights, which all jobs have in common */
     uint64_t memory_limit;                   /* bytes: what the estimate was bounded by; 0: not bounded */
     int attempts;                            /* starts so far */
     bool cancel_requested;                   /* processing, and somebody asked to stop it */

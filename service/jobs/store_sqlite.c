@@ -21,7 +21,8 @@ enum { SCHEMA_VERSION = 1, BUSY_TIMEOUT_MS = 10000 };
 #define JOB_COLUMNS(X) \
     X(TEXT, id, id) \
     X(NUMBER, state, state) \
-    X(TEXT, filename, filename) X(NUMBER, file_size, file_size) X(NUMBER, photo, photo) X(NUMBER, mode, options.mode) \
+    X(TEXT, filename, filename) \
+    X(NUMBER, file_size, file_size) X(NUMBER, photo, photo) X(NUMBER, mode, options.mode) \
         X(NUMBER, model, options.model) X(NUMBER, interval, options.interval) X(NUMBER, people, options.people) \
             X(NUMBER, max_width, options.max_width) X(NUMBER, max_duration_us, options.max_duration_us) \
                 X(NUMBER, exact, options.exact) X(NUMBER, save_frames, options.save_frames) \
@@ -31,9 +32,11 @@ enum { SCHEMA_VERSION = 1, BUSY_TIMEOUT_MS = 10000 };
                                 X(NUMBER, started_us, started_us) X(NUMBER, completed_us, completed_us) \
                                     X(TEXT, statistics, statistics) X(TEXT, error, error) \
                                         X(NUMBER, reserved_memory, reserved_memory) \
-                                            X(NUMBER, memory_limit, memory_limit) X(NUMBER, attempts, attempts) \
-                                                X(NUMBER, cancel_requested, cancel_requested) X(NUMBER, kept, kept) \
-                                                    X(TEXT, worker, worker) X(NUMBER, lease_until_us, lease_until_us)
+                                            X(NUMBER, shared_memory, shared_memory) \
+                                                X(NUMBER, memory_limit, memory_limit) X(NUMBER, attempts, attempts) \
+                                                    X(NUMBER, cancel_requested, cancel_requested) \
+                                                        X(NUMBER, kept, kept) X(TEXT, worker, worker) \
+                                                            X(NUMBER, lease_until_us, lease_until_us)
 
 #define COLUMN_NAME(kind, column, field)  #column ","
 #define COLUMN_PLACE(kind, column, field) "?,"
@@ -53,7 +56,8 @@ static const char schema_sql[] =
     "no_video INTEGER NOT NULL, progress INTEGER NOT NULL, message TEXT NOT NULL, current_frame INTEGER NOT NULL,"
     "total_frames INTEGER NOT NULL, created_us INTEGER NOT NULL, started_us INTEGER NOT NULL,"
     "completed_us INTEGER NOT NULL, statistics TEXT NOT NULL, error TEXT NOT NULL,"
-    "reserved_memory INTEGER NOT NULL, memory_limit INTEGER NOT NULL, attempts INTEGER NOT NULL,"
+    "reserved_memory INTEGER NOT NULL, shared_memory INTEGER NOT NULL, memory_limit INTEGER NOT NULL, attempts INTEGER "
+    "NOT NULL,"
     "cancel_requested INTEGER NOT NULL, kept INTEGER NOT NULL, worker TEXT NOT NULL,"
     "lease_until_us INTEGER NOT NULL, idempotency_key TEXT UNIQUE);"
     "CREATE INDEX jobs_by_state ON jobs(state, seq);"

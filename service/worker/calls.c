@@ -175,6 +175,7 @@ static void take_probed(bs_job *job, const bs_probed *probed)
 {
     job->photo = probed->info.photo;
     job->reserved_memory = probed->estimate.total;
+    job->shared_memory = probed->estimate.shared < probed->estimate.total ? probed->estimate.shared : 0;
     job->memory_limit = probed->budget;
     job->total_frames = probed->info.frames > 0 ? probed->info.frames : 0;
     snprintf(job->message, sizeof(job->message), "Waiting");

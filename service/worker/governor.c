@@ -63,18 +63,17 @@ static uint64_t left(uint64_t line, uint64_t taken)
 
 uint64_t bs_governor_available(const bs_governor *governor, const bs_promise *promises, size_t count)
 {
-    uint64_t line = count ? governor->reject_line : governor->critical_line;
-    return left(line, governor->used + not_yet_used(promises, count));
-}
-
-uint64_t bs_governor_budget_shared(const bs_governor *governor)
-{
-    return left(governor->reject_line, governor->base) / (uint64_t)governor->concurrent;
+    return left(governor->critical_line, governor->used + not_yet_used(promises, count));
 }
 
 uint64_t bs_governor_budget_alone(const bs_governor *governor)
 {
     return left(governor->critical_line, governor->base);
+}
+
+uint64_t bs_governor_budget_shared(const bs_governor *governor)
+{
+    return bs_governor_budget_alone(governor) / (uint64_t)governor->concurrent;
 }
 
 bs_admission bs_governor_admit(const bs_governor *governor, uint64_t need, const bs_promise *promises, size_t count,

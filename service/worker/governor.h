@@ -1,10 +1,11 @@
 /* governor: how much memory there is, what is promised, what is used; what may start.
  *
- * A job starts when what it may take at most (bs_estimate) fits into what is left: the line, less what the tree of
- * processes uses now, less what running jobs were promised and do not use yet. Promises are never counted up and down:
- * they are summed anew from the jobs that run, so none can be lost.
+ * A job starts when what it may take at most (bs_estimate) fits into what is left: the critical line, less what the
+ * tree of processes uses now, less what running jobs were promised and do not use yet. Promises are never counted up
+ * and down: they are summed anew from the jobs that run, so none can be lost.
  *
- * Jobs together stay below the reject line. A job that has the machine to itself may go up to the critical line.
+ * Everything together stays below the critical line. Page cache (code, weights, files) is left out of all of it: the
+ * kernel drops it when it needs the room.
  * Units: bytes. Threads: the scheduler's alone. */
 #ifndef BS_SERVICE_WORKER_GOVERNOR_H
 #define BS_SERVICE_WORKER_GOVERNOR_H

@@ -59,6 +59,18 @@ static bs_outputs outputs_of(const bs_order *order, const int given[BS_GIVE_OUTP
     return outputs;
 }
 
+/* The memory of a job, bounded so that `budget` bytes are its own and what it shares with others comes on top. */
+static bs_status estimate(bs_probed *probed, bs_process_options *options, const bs_outputs *outputs, uint64_t budget)
+{
+    bs_estimate_parts free;
+    options->memory_limit = 0;
+    bs_status status = bs_estimate(&probed->info, options, outputs, &free, &probed->error);
+    if (status != BS_OK)
+        return status;
+    probed->budget = options->memory_limit = budget + free.shared;
+    return bs_estimate(&probed->info, options, outputs, &probed->estimate, &probed->error);
+}
+
 static void probe(const bs_order *order, const bs_input *input, int channel)
 {
     static bs_probed probed;
@@ -71,12 +83,9 @@ static void probe(const bs_order *order, const bs_input *input, int channel)
             wanted[i] = order->outputs & 1u << i ? 0 : -1;
         bs_outputs outputs = outputs_of(order, wanted, &channel);
         /* As lean as lets others run beside it; where that is not possible, alone. */
-        probed.budget = options.memory_limit = order->budget_shared;
-        probed.status = bs_estimate(&probed.info, &options, &outputs, &probed.estimate, &probed.error);
-        if (probed.status == BS_ERR_LIMIT) {
-            probed.budget = options.memory_limit = order->budget_alone;
-            probed.status = bs_estimate(&probed.info, &options, &outputs, &probed.estimate, &probed.error);
-        }
+        probed.status = estimate(&probed, &options, &outputs, order->budget_shared);
+        if (probed.status == BS_ERR_LIMIT)
+            probed.status = estimate(&probed, &options, &outputs, order->budget_alone);
     }
     report(channel, BS_REPORT_PROBED, 0, &probed, sizeof(probed));
 }

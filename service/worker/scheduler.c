@@ -38,6 +38,7 @@ enum {
 };
 
 static const uint64_t PROBE_MEMORY = UINT64_C(64) << 20; /* that a probe may take at most */
+static const uint64_t DATA_ROOM = UINT64_C(32) << 20;    /* stacks and blocks that are private, but not all touched */
 static const uint64_t FILE_ROOM = UINT64_C(256) << 20;   /* that an output may have beside 16 times its input */
 static const uint64_t MEMORY_MARGIN = UINT64_C(8) << 20; /* of a job over its reservation: readings are not exact */
 
@@ -212,12 +213,18 @@ static bs_slot *slot_by_serial(bs_worker *worker, uint32_t serial)
     return NULL;
 }
 
+/* What a job needs of its own, page cache left out, as memory is counted here. */
+static uint64_t own_need(const bs_job *job)
+{
+    return job->reserved_memory - job->shared_memory;
+}
+
 /* A slot for a process that is about to start. */
 static void take_slot(bs_worker *worker, bs_slot *slot, bs_slot_state state, const bs_job *job)
 {
     pthread_mutex_lock(&worker->lock);
     *slot = (bs_slot){.state = state, .job = *job, .serial = ++worker->serial, .channel = -1, .frame_fd = -1};
-    slot->promise.reserved = state == BS_SLOT_JOB ? job->reserved_memory : 0;
+    slot->promise.reserved = state == BS_SLOT_JOB ? own_need(job) : 0;
     for (int i = 0; i < BS_GIVE_OUTPUTS; i++)
         slot->outputs[i] = -1;
     slot->started_ms = bs_worker_clock_ms();
@@ -411,7 +418,7 @@ static void start_job(bs_worker *worker, const bs_job *job)
         .save_frames = job->options.save_frames,
         .limits =
             {
-                .data = job->reserved_memory,
+                .data = job->reserved_memory + job->reserved_memory / 4 + DATA_ROOM,
                 .cpu_seconds = (uint64_t)worker->settings->job_timeout_seconds * (uint64_t)processors + 5,
                 .file_size = FILE_ROOM + 16 * (uint64_t)job->file_size,
             },
@@ -479,8 +486,7 @@ static bool start_next(bs_worker *worker)
     measure(worker);
     bs_promise promises[BS_WORKER_PROCESSES];
     size_t running = promises_of(worker, promises);
-    bs_admission admission = bs_governor_admit(&worker->governor, job.reserved_memory, promises, running, why,
-                                               sizeof(why));
+    bs_admission admission = bs_governor_admit(&worker->governor, own_need(&job), promises, running, why, sizeof(why));
     if (admission == BS_WAIT && may_wait(worker, &job, running, why))
         return false;
     if (admission != BS_ADMITTED) {

@@ -43,7 +43,7 @@ typedef struct bs_order {
     unsigned outputs;           /* BS_GIVE_* */
     bool save_frames;
     bs_sandbox_limits limits;
-    uint64_t budget_shared, budget_alone; /* PROBE: what a job may take beside others, and at most */
+    uint64_t budget_shared, budget_alone; /* PROBE: what a job may take of its own beside others, and at most */
     char name[256];                       /* of the input, for messages */
     bs_log_level log_level;
     bs_log_format log_format;

@@ -128,14 +128,15 @@ static uint64_t encoder_bytes(int width, int height, int threads, int lean)
 /* -- the other parts ---------------------------------------------------------------------------------------- */
 
 /* Arena, plan and crops of the engine, and the weights that a job reads. Checked against bs_pose_memory by a test. */
-static uint64_t model_bytes(bs_model_kind kind)
+static uint64_t model_bytes(bs_model_kind kind, uint64_t *weights)
 {
     static const struct {
         uint32_t arena_kb, weights_kb;
     } sizes[BS_MODEL_KINDS] = {[BS_MODEL_LITE] = {7600, 2760 + 2900},
                                [BS_MODEL_FULL] = {8000, 6290 + 2900},
                                [BS_MODEL_HEAVY] = {10000, 27060 + 2900}};
-    return ((uint64_t)sizes[kind].arena_kb + sizes[kind].weights_kb) * KB;
+    *weights = (uint64_t)sizes[kind].weights_kb * KB;
+    return (uint64_t)sizes[kind].arena_kb * KB + *weights;
 }
 
 /* The demuxer's index, and the packets under way: a packet of a codec without prediction is nearly a picture. */
@@ -201,7 +202,7 @@ static uint64_t convert_bytes(const bs_video_info *info, const bs_process_option
 static void add_up(const bs_video_info *info, const bs_process_options *options, const bs_outputs *outputs,
                    const leanness *lean, bs_estimate_parts *out)
 {
-    enum { BASE = 17 * MB, LEAST = 27 * MB };
+    enum { BASE = 17 * MB, CODE = 12 * MB, LEAST = 27 * MB }; /* CODE: of BASE, pages of program and libraries */
     int interval = bs_process_interval(options);
     bool video = makes_video(info, outputs);
     bs_estimate_parts parts = {.decoder_threads = lean->decoder_threads,
@@ -211,7 +212,9 @@ static void add_up(const bs_video_info *info, const bs_process_options *options,
                 &parts.output_height);
 
     parts.base = BASE;
-    parts.model = model_bytes(bs_process_model(options));
+    uint64_t weights;
+    parts.model = model_bytes(bs_process_model(options), &weights);
+    parts.shared = CODE + weights;
     parts.demuxer = demuxer_bytes(info);
     parts.decoder = decoder_bytes(info, lean->decoder_threads);
     parts.frames = info->photo ? 0 : picture_bytes(info) * (uint64_t)(bs_plan_source_frames() - 1);

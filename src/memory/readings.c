@@ -27,7 +27,9 @@ bs_status bs_memory_of_process(pid_t pid, uint64_t *out)
     char path[64], text[4096];
     snprintf(path, sizeof(path), "/proc/%d/smaps_rollup", (int)pid);
     if (bs_memory_read_file(path, text, sizeof(text)) > 0) {
-        int64_t pss = bs_memory_kb_line(text, "Pss:");
+        /* Pages of files, mapped or not, are page cache: the kernel drops them when it needs the room. */
+        int64_t anonymous = bs_memory_kb_line(text, "Pss_Anon:"), shared = bs_memory_kb_line(text, "Pss_Shmem:");
+        int64_t pss = anonymous >= 0 && shared >= 0 ? anonymous + shared : bs_memory_kb_line(text, "Pss:");
         if (pss >= 0) {
             *out = (uint64_t)pss;
             return BS_OK;
