@@ -785,7 +785,6 @@ static void dismiss_submissions(bs_worker *worker)
 static void *scheduler(void *opaque)
 {
     bs_worker *worker = opaque;
-    start_zygote(worker);
     bs_cleanup_reclaim(worker);
     bs_cleanup_sweep(worker, true);
     worker->sweep_ms = bs_worker_clock_ms() + SWEEP_MS;
@@ -812,6 +811,14 @@ static void *scheduler(void *opaque)
 
 /* -- start and stop ------------------------------------------------------------------------------------- */
 
+static bs_status fork_zygote(bs_worker *worker, bs_error *err)
+{
+    const bs_settings *s = worker->settings;
+    char *const secrets[] = {s->admin_token, s->api_key, s->database_url, s->queue_url, s->storage_url};
+    return bs_zygote_fork(&worker->zygote, (bs_log_level)s->log_level, (bs_log_format)s->log_format, secrets,
+                          sizeof(secrets) / sizeof(*secrets), err);
+}
+
 bs_status bs_worker_start(bs_worker **out, const bs_settings *settings, bs_store *store, bs_artifacts *artifacts,
                           bs_error *err)
 {
@@ -834,6 +841,8 @@ bs_status bs_worker_start(bs_worker **out, const bs_settings *settings, bs_store
                                     : bs_fail(err, BS_ERR_NOMEM, "no memory for jobs");
     if (status == BS_OK && (worker->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) < 0)
         status = bs_fail(err, BS_ERR_IO, "no event descriptor: %s", strerror(errno));
+    if (status == BS_OK)
+        status = fork_zygote(worker, err);
     if (status == BS_OK) {
         int rc = pthread_create(&worker->thread, NULL, scheduler, worker);
         if (rc)
@@ -882,6 +891,7 @@ void bs_worker_stop(bs_worker **out)
     if (!worker)
         return;
     bs_worker_halt(worker, 0, NULL, NULL);
+    bs_zygote_end(&worker->zygote);
     bs_cleanup_sign_out(worker);
     if (worker->wake >= 0)
         close(worker->wake);

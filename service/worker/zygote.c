@@ -204,7 +204,7 @@ static int run_zygote(void)
     static zygote_self z;
     sigset_t children;
     bs_memory_settle();
-    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    prctl(PR_SET_PDEATHSIG, SIGKILL); /* the server closing its end of the socket is the other way to hear of its end */
     prctl(PR_SET_NAME, "bodyscript zyg.");
     setsid(); /* an interrupt typed at the terminal is the server's to handle */
     signal(SIGTERM, SIG_IGN);
@@ -263,26 +263,78 @@ static int spawn_self(pid_t *pid, int socket)
     return rc;
 }
 
-bs_status bs_zygote_start(bs_zygote *out, bs_log_level level, bs_log_format format, bs_error *err)
+/* Opens the socket: the server's end into `out`, the zygote's into `other`. */
+static bs_status open_socket(bs_zygote *out, int *other, bs_error *err)
 {
     int pair[2], size = 1 << 20;
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair))
         return bs_fail(err, BS_ERR_IO, "no socket for the zygote: %s", strerror(errno));
     setsockopt(pair[1], SOL_SOCKET, SO_SNDBUF, &size, sizeof(size));
-    bs_zygote zygote = {.socket = pair[0]};
-    int rc = spawn_self(&zygote.pid, pair[1]);
-    close(pair[1]);
+    *out = (bs_zygote){.socket = pair[0]};
+    *other = pair[1];
+    return BS_OK;
+}
+
+static bs_status set_up(bs_zygote *zygote, bs_log_level level, bs_log_format format, bs_error *err)
+{
+    bs_order order = {.kind = BS_ORDER_SETUP, .log_level = level, .log_format = format};
+    bs_status status = bs_zygote_send(zygote, &order, NULL, 0, err);
+    if (status != BS_OK)
+        bs_zygote_end(zygote);
+    return status;
+}
+
+bs_status bs_zygote_start(bs_zygote *out, bs_log_level level, bs_log_format format, bs_error *err)
+{
+    int socket = -1;
+    bs_status status = open_socket(out, &socket, err);
+    if (status != BS_OK)
+        return status;
+    int rc = spawn_self(&out->pid, socket);
+    close(socket);
     if (rc) {
-        close(pair[0]);
+        bs_zygote_end(out);
         return bs_fail(err, BS_ERR_IO, "the zygote cannot be started: %s", strerror(rc));
     }
-    bs_order order = {.kind = BS_ORDER_SETUP, .log_level = level, .log_format = format};
-    bs_status status = bs_zygote_send(&zygote, &order, NULL, 0, err);
-    if (status == BS_OK)
-        *out = zygote;
-    else
-        bs_zygote_end(&zygote);
-    return status;
+    return set_up(out, level, format, err);
+}
+
+/* The environment may hold tokens and passwords of any kind; nothing but the models' folder is needed from here on. */
+static void wipe_secrets(char *const *secrets, size_t count)
+{
+    const char *folder = getenv("BODYSCRIPT_MODELS");
+    char *kept = folder ? strdup(folder) : NULL;
+    for (size_t i = 0; i < count; i++)
+        if (secrets[i])
+            explicit_bzero(secrets[i], strlen(secrets[i]));
+    for (char **variable = environ; variable && *variable; variable++)
+        explicit_bzero(*variable, strlen(*variable));
+    clearenv();
+    if (kept)
+        setenv("BODYSCRIPT_MODELS", kept, 1);
+    free(kept);
+}
+
+bs_status bs_zygote_fork(bs_zygote *out, bs_log_level level, bs_log_format format, char *const *secrets, size_t count,
+                         bs_error *err)
+{
+    int socket = -1;
+    bs_status status = open_socket(out, &socket, err);
+    if (status != BS_OK)
+        return status;
+    out->pid = fork();
+    if (out->pid == 0) {
+        dup2(socket, SOCKET_FD); /* whatever was there is a copy of the server's */
+        close_range(SOCKET_FD + 1, ~0U, 0);
+        wipe_secrets(secrets, count);
+        _exit(run_zygote());
+    }
+    close(socket);
+    if (out->pid < 0) {
+        bs_zygote_end(out);
+        return bs_fail(err, BS_ERR_IO, "the zygote cannot be started: %s", strerror(errno));
+    }
+    return set_up(out, level, format, err);
 }
 
 bs_status bs_zygote_send(bs_zygote *zygote, const bs_order *order, const int *fds, size_t count, bs_error *err)

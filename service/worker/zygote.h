@@ -1,9 +1,11 @@
 /* zygote: the small process that every job process is a fork of.
  *
- * It is the program started anew (not a fork of the server: a job process then has neither the server's secrets nor its
- * threads' locks in memory), has the libraries loaded and the models mapped, and waits for orders on a socket. An order
- * comes with open descriptors; the fork that carries it out (job_process.c) enters the sandbox before it reads a byte
- * of media. It talks to the server on a channel of its own. The zygote tells when it started and how it ended.
+ * The first one is a fork of the server from before it has threads: what the dynamic linker wrote (5 MB) then exists
+ * once. Where that one dies the server has threads, whose locks a fork would inherit: the program is started anew.
+ * Either way it has none of the server's secrets. It has the libraries loaded and the models mapped, and waits for
+ * orders on a socket. An order comes with open descriptors; the fork that carries it out (job_process.c) enters the
+ * sandbox before it reads a byte of media. It talks to the server on a channel of its own. The zygote tells when it
+ * started and how it ended.
  *
  * Whoever is killed: the zygote dies with the server, job processes with the zygote (the kernel sees to it).
  * Owner: the server closes its ends. Threads: one at a time; the zygote dies with the thread that started it. */
@@ -115,6 +117,10 @@ typedef struct bs_zygote {
 
 /* Starts it and tells it how to log. */
 bs_status bs_zygote_start(bs_zygote *out, bs_log_level level, bs_log_format format, bs_error *err);
+/* The same by a fork: only while the process has one thread. `secrets` are `count` texts (NULL: none) that the fork
+ * wipes out of its memory; the environment goes as well, but for what finds the models. */
+bs_status bs_zygote_fork(bs_zygote *out, bs_log_level level, bs_log_format format, char *const *secrets, size_t count,
+                         bs_error *err);
 /* Passes an order with `count` descriptors (they stay the caller's). BS_AGAIN: it does not listen just now. */
 bs_status bs_zygote_send(bs_zygote *zygote, const bs_order *order, const int *fds, size_t count, bs_error *err);
 /* BS_AGAIN: no answer is there. BS_EOF: it died. */
