@@ -248,6 +248,7 @@ static int process_all(const process_args *args, bs_models *models, const cli_in
                 exit_code = bs_exit_code(status);
         }
         free(folder);
+        bs_memory_trim();
     }
     if (cli_interrupted())
         return CLI_INTERRUPTED;
@@ -282,6 +283,8 @@ int cli_process(int argc, char **argv)
         status = bs_fail(&err, BS_ERR_NOMEM, "no memory for the names of results");
     if (status == BS_OK)
         status = name_results(&inputs, names, &err);
+    if (status == BS_OK)
+        status = bs_memory_bound((uint64_t)settings.memory_limit_mb << 20, &err);
     if (status == BS_OK)
         status = bs_models_open(&models, NULL, BS_MODEL_BIT(bs_process_model(&args.job.process)), &err);
     exit_code = status == BS_OK ? process_all(&args, models, &inputs, names) : cli_fail(&err);

@@ -289,6 +289,7 @@ static bs_status open_outputs(bs_job_run *job, bs_error *err)
             .info = job->info,
             .sound = bs_video_reader_sound(job->reader),
             .threads = job->plan.encoder_threads,
+            .lean = job->plan.encoder_lean,
         };
         status = bs_video_writer_open(&job->writer, &options, err);
     }

@@ -271,6 +271,7 @@ static bs_status open_preview(bs_job_run *job, bs_error *err)
         .info = job->info,
         .threads = 1,
         .crf = PREVIEW_CRF,
+        .lean = BS_PLAN_PREVIEW_LEAN,
     };
     bs_canvas_size(job->canvas_width, job->canvas_height, BS_PLAN_PREVIEW_WIDTH, &options.width, &options.height);
     return bs_video_writer_open(&job->preview, &options, err);

@@ -36,6 +36,7 @@ struct bs_video_scaler {
     int pool_width, pool_height;
     AVCodecContext *encoder; /* of stills */
     int encoder_quality;
+    int64_t stills; /* encoded so far */
     AVPacket *encoded;
 };
 
@@ -412,7 +413,7 @@ static int encode(bs_video_scaler *s, enum AVCodecID id, AVFrame *picture, int q
     av_packet_unref(s->encoded);
     picture->quality = s->encoder->global_quality;
     picture->pict_type = AV_PICTURE_TYPE_NONE;
-    picture->pts = 0;
+    picture->pts = s->stills++; /* some encoders insist on time going forward */
     code = avcodec_send_frame(s->encoder, picture);
     return code < 0 ? code : avcodec_receive_packet(s->encoder, s->encoded);
 }

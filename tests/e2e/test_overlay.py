@@ -1,0 +1,151 @@
+#!/usr/bin/env python3
+"""The overlay video: upright, in time, with its sound, playable from its first bytes; and the rows' times with it."""
+import math
+import struct
+import subprocess
+
+import kit
+
+FAST = ("--model", "lite", "--max-video-duration-seconds", "2", "--max-video-width", "0")
+
+
+def boxes(path):
+    """The names of an MP4's outermost boxes, in order."""
+    data, at, names = path.read_bytes(), 0, []
+    while at + 8 <= len(data):
+        size, name = struct.unpack(">I4s", data[at:at + 8])
+        size = struct.unpack(">Q", data[at + 8:at + 16])[0] if size == 1 else size
+        names.append(name.decode())
+        at += size or len(data)
+    return names
+
+
+def hip(rows, width, height):
+    """Where the middle of the hips is in each found frame, in pixels."""
+    by_frame = {}
+    for r in rows:
+        if r["landmark_id"] in ("23", "24") and r["x"]:
+            by_frame.setdefault(int(r["frame_id"]), []).append((float(r["x"]) * width, float(r["y"]) * height))
+    return {f: tuple(sum(c) / 2 for c in zip(*p)) for f, p in by_frame.items() if len(p) == 2}
+
+
+class Overlay(kit.Case):
+    def result(self, clip, *args, **settings):
+        self.process(*FAST, *args, clip, **settings)
+        return self.tmp / "results" / clip.stem
+
+    def assertTimes(self, clip, folder):
+        """The overlay's frames and the rows have the input's own times."""
+        source = [t for t in kit.frame_times(clip) if t < 2]
+        shown = kit.frame_times(folder / "output.mp4")
+        self.assertEqual(len(shown), len(source))
+        self.assertLess(max(abs(a - b) for a, b in zip(shown, source)), 0.002)
+        for r in kit.rows(folder)[::33]:
+            self.assertAlmostEqual(float(r["timestamp"]), source[int(r["frame_id"])], delta=2e-6)
+
+    def test_both_videos_are_h264_with_the_index_first(self):
+        folder = self.result(kit.sample())
+        for name in ("output.mp4", "preview.mp4"):
+            order = boxes(folder / name)
+            self.assertLess(order.index("moov"), order.index("mdat"))
+            stream = kit.ffprobe(folder / name, "stream=codec_name,pix_fmt")["streams"][0]
+            self.assertEqual((stream["codec_name"], stream["pix_fmt"]), ("h264", "yuv420p"))
+
+    def test_the_preview_is_small_and_three_seconds(self):
+        self.process("--model", "lite", kit.sample())
+        clip = self.tmp / "results/sample/preview.mp4"
+        self.assertAlmostEqual(kit.frame_times(clip)[-1], 3, delta=0.1)
+        self.assertLessEqual(kit.ffprobe(clip, "stream=width")["streams"][0]["width"], 320)
+
+    def test_the_overlay_is_at_most_as_wide_as_asked(self):
+        for width, size in ((200, (200, 354)), (0, (360, 640)), (720, (360, 640))):
+            folder = self.result(kit.sample(), "--max-video-width", width)
+            s = kit.ffprobe(folder / "output.mp4", "stream=width,height")["streams"][0]
+            self.assertEqual(s["width"], size[0])
+            self.assertAlmostEqual(s["height"], size[1], delta=2)
+
+    def test_frames_and_rows_are_in_time(self):
+        self.assertTimes(kit.sample(), self.result(kit.sample()))
+
+    def test_variable_frame_rate_is_kept(self):
+        clip = self.tmp / "vfr.mp4"
+        kit.ffmpeg("-i", kit.sample(), "-vf", "select='not(eq(mod(n,5),1))*not(between(n,20,38))'", "-vsync", "vfr", "-an",
+                   clip)
+        steps = kit.frame_times(clip)
+        self.assertGreater(len({round(b - a, 3) for a, b in zip(steps, steps[1:])}), 2)
+        self.assertTimes(clip, self.result(clip))
+
+    def test_shared_vfr_and_late_clips_are_in_time(self):
+        for name in ("basketball_vfr.mp4", "basketball_start5s.mkv"):
+            clip = kit.shared(name)
+            self.assertTimes(clip, self.result(clip))
+
+    def test_every_rotation_comes_out_upright(self):
+        plain = hip(kit.rows(self.result(kit.sample(), "--no-video")), 360, 640)
+        for degrees in (90, 180, 270):
+            # Stored turned, with the display matrix that turns it back.
+            turned, clip = self.tmp / "turned.mp4", self.tmp / f"rot{degrees}.mp4"
+            turn = {90: "transpose=cclock", 180: "hflip,vflip", 270: "transpose=clock"}[degrees]
+            kit.ffmpeg("-i", kit.sample(), "-an", "-vf", turn, "-qp", 0, "-t", 2.2, turned)
+            kit.ffmpeg(*self.rotate(turned, degrees), clip)
+            if kit.ffprobe(clip, "stream_side_data=rotation")["streams"][0].get("side_data_list") is None:
+                self.skipTest("this ffmpeg writes no display matrix")
+            folder = self.result(clip)
+            s = kit.ffprobe(folder / "output.mp4", "stream=width,height")["streams"][0]
+            self.assertEqual((s["width"], s["height"]), (360, 640))
+            found = hip(kit.rows(folder), 360, 640)
+            self.assertGreater(len(found), 0.9 * len(plain))
+            apart = sorted(math.dist(found[f], plain[f]) for f in found if f in plain)
+            self.assertLess(apart[len(apart) // 2], 3)  # pixels of 360: the same man at the same place
+
+    def rotate(self, path, degrees):
+        """ffmpeg's words to copy `path`, to be shown turned clockwise: an input option from 6.0 on, metadata before."""
+        words = subprocess.run([kit.need("ffmpeg"), "-h", "long"], capture_output=True, text=True).stdout
+        if "-display_rotation" in words:
+            return ("-display_rotation", -degrees, "-i", path, "-c", "copy")
+        return ("-i", path, "-c", "copy", "-metadata:s:v", f"rotate={360 - degrees}")
+
+    def test_sound_is_kept_and_in_time(self):
+        clip = self.tmp / "sound.mp4"
+        kit.ffmpeg("-i", kit.sample(), "-f", "lavfi", "-i", "aevalsrc='sin(2000*PI*t)*gt(sin(2*PI*t),0)':d=4", "-map", "0:v",
+                   "-map", "1:a", "-c:v", "copy", "-c:a", "aac", "-shortest", clip)
+        folder = self.result(clip)
+        kept = kit.ffprobe(folder / "output.mp4", "stream=codec_name,start_time,duration", "a:0")["streams"]
+        self.assertEqual(kept[0]["codec_name"], "aac")
+        self.assertAlmostEqual(float(kept[0]["start_time"]), 0, delta=0.03)
+        self.assertAlmostEqual(float(kept[0]["duration"]), 2, delta=0.15)
+        before, after = ([(p["pts_time"], p["size"]) for p in kit.ffprobe(path, "packet=pts_time,size", "a:0")["packets"]
+                          if float(p["pts_time"]) >= 0]  # the encoder's run-up, which nobody hears, may be left out
+                         for path in (clip, folder / "output.mp4"))
+        self.assertEqual([s for _, s in after], [s for _, s in before][:len(after)])
+        self.assertLess(max(abs(float(a) - float(b)) for (a, _), (b, _) in zip(after, before)), 0.003)
+
+    def test_the_skeleton_is_where_the_rows_say(self):
+        """Between two analysed frames too: the overlay differs from the input near the hips, and not far away."""
+        folder = self.result(kit.sample(), "-n", "6")
+        differences = self.difference(folder / "output.mp4", 360, 640)
+        places = hip(kit.rows(folder), 360, 640)
+        for before, after in zip(sorted(places), sorted(places)[1:]):
+            if after >= len(differences):
+                break
+            middle = (before + after) // 2
+            x, y = ((a + b) / 2 for a, b in zip(places[before], places[after]))
+            self.assertGreater(self.changed(differences[middle], 360, x, y), 0.05, f"frame {middle}")
+            self.assertLess(self.changed(differences[middle], 360, 20, 20), 0.01, f"frame {middle}")
+
+    def difference(self, overlay, width, height):
+        raw = subprocess.run([kit.need("ffmpeg"), "-v", "error", "-i", str(overlay), "-i", str(kit.sample()), "-filter_complex",
+                              "[0][1]blend=all_mode=difference:shortest=1,format=gray", "-t", "1.5", "-f", "rawvideo", "-"],
+                             capture_output=True, check=True).stdout
+        size = width * height
+        return [raw[i:i + size] for i in range(0, len(raw), size)]
+
+    def changed(self, gray, width, x, y, reach=12):
+        """The share of pixels around (x, y) that something was drawn on."""
+        x, y = round(x), round(y)
+        values = [gray[v * width + u] for v in range(max(0, y - reach), y + reach) for u in range(max(0, x - reach), x + reach)]
+        return sum(v > 40 for v in values) / len(values)
+
+
+if __name__ == "__main__":
+    kit.main()

@@ -1,0 +1,308 @@
+#!/usr/bin/env python3
+"""The command line's contract: result files, CSV, JSON, metadata, settings, exit codes, and nothing half-written."""
+import itertools
+import json
+import os
+import pathlib
+import shutil
+import signal
+import subprocess
+import time
+import unittest
+
+import kit
+
+QUICK = ("--model", "lite", "--max-video-duration-seconds", "1")
+
+
+class Results(kit.Case):
+    def test_every_file_is_written_and_nothing_else(self):
+        self.process(*QUICK, kit.sample())
+        self.assertFiles(self.tmp / "results", {"sample"})
+        self.assertFiles(self.tmp / "results/sample", kit.VIDEO_FILES)
+        for path in (self.tmp / "results/sample").iterdir():
+            self.assertGreater(path.stat().st_size, 500, path.name)
+
+    def test_csv_has_33_rows_for_each_analysed_frame(self):
+        self.process(*QUICK, "-n", "5", "--no-video", kit.sample())
+        text = (self.tmp / "results/sample/pose_data.csv").read_bytes()
+        self.assertNotIn(b"\r", text)
+        self.assertEqual(text.split(b"\n")[0].decode().split(","), kit.COLUMNS)
+        rows = kit.rows(self.tmp / "results/sample")
+        frames = [list(g) for _, g in itertools.groupby(rows, lambda r: r["frame_id"])]
+        self.assertEqual([int(f[0]["frame_id"]) for f in frames], list(range(0, 5 * len(frames), 5)))
+        names = [r["landmark_name"] for r in frames[0]]
+        self.assertEqual((names[0], names[1], names[32]), ("nose", "left_eye_inner", "right_foot_index"))
+        for frame in frames:
+            self.assertEqual([int(r["landmark_id"]) for r in frame], list(range(33)))
+            self.assertEqual([r["landmark_name"] for r in frame], names)
+            self.assertEqual(len({r["timestamp"] for r in frame}), 1)
+            self.assertRegex(frame[0]["timestamp"], r"^\d+\.\d{6}$")
+            for r in frame:
+                if r["status"] == "missing":
+                    self.assertEqual([r[c] for c in kit.COLUMNS[5:14]], [""] * 9)
+                else:
+                    self.assertIn(r["status"], ("detected", "tracked"))
+                    self.assertTrue(0 <= float(r["visibility"]) <= 1)
+        self.assertEqual(frames[0][0]["status"], "detected")
+
+    def test_json_says_the_same_as_csv(self):
+        self.process(*QUICK, "--no-video", kit.sample())
+        rows, pose = kit.rows(self.tmp / "results/sample"), kit.document(self.tmp / "results/sample", "pose_data.json")
+        self.assertEqual(pose["frames_analysed"] * 33, len(rows))
+        for frame, first in zip(pose["frames"], range(0, len(rows), 33)):
+            self.assertEqual(frame["frame_id"], int(rows[first]["frame_id"]))
+            self.assertEqual(frame["status"], rows[first]["status"])
+            for person in frame["people"]:
+                for i, (l, w) in enumerate(zip(person["landmarks"], person["world_landmarks"])):
+                    r = rows[first + i]
+                    self.assertEqual(l + w, [float(r[c]) for c in kit.COLUMNS[5:13]])
+
+    def test_metadata_holds_statistics_and_a_receipt(self):
+        self.process(*QUICK, kit.sample())
+        meta = kit.document(self.tmp / "results/sample", "metadata.json")
+        s = meta["statistics"]
+        for name in ("frames_processed average_quality detection_rate processing_time processing_mode video_was_trimmed "
+                     "video_was_resized original_duration processed_duration peak_memory_mb reserved_memory_mb "
+                     "cpu_seconds frames_missing frames_damaged swapped_suspect landmarks_outside").split():
+            self.assertIn(name, s)
+        self.assertTrue(s["video_was_trimmed"])
+        self.assertEqual(s["processing_mode"], "fast")
+        self.assertEqual(s["frames_processed"], s["frames_detected"] + s["frames_tracked"] + s["frames_missing"])
+        self.assertAlmostEqual(s["processed_duration"], 1, delta=0.05)
+        sha = subprocess.run(["sha256sum", kit.sample()], capture_output=True, text=True).stdout.split()[0]
+        self.assertEqual(meta["receipt"]["input_sha256"], sha)
+        self.assertRegex(meta["receipt"]["model_sha256"], "^[0-9a-f]{64}$")
+        self.assertEqual(meta["receipt"]["options"]["model"], "lite")
+        self.assertEqual(meta["receipt"]["options"]["interval"], 3)
+        self.assertEqual(set(meta["urls"].values()), kit.VIDEO_FILES)
+
+    def test_a_photo_gives_a_picture_in_place_of_videos(self):
+        photo = self.tmp / "photo.png"
+        kit.ffmpeg("-i", kit.sample(), "-frames:v", 1, photo)
+        self.process("--model", "lite", photo)
+        self.assertFiles(self.tmp / "results/photo", kit.PHOTO_FILES)
+        rows = kit.rows(self.tmp / "results/photo")
+        self.assertEqual(len(rows), 33)
+        self.assertEqual({r["status"] for r in rows}, {"detected"})
+
+    def test_saved_frames_are_the_analysed_ones(self):
+        self.process(*QUICK, "-n", "10", "--save-frames", "--frame-format", "png", "--no-video", kit.sample())
+        frames = sorted(p.name for p in (self.tmp / "results/sample/frames").iterdir())
+        analysed = sorted({int(r["frame_id"]) for r in kit.rows(self.tmp / "results/sample")})
+        self.assertEqual(frames, [f"frame_{i:06d}.png" for i in analysed])
+
+    def test_a_later_run_replaces_all_of_an_earlier_one(self):
+        self.process(*QUICK, "--save-frames", kit.sample())
+        first = (self.tmp / "results/sample/pose_data.csv").stat().st_ino
+        self.process(*QUICK, "--no-video", kit.sample())
+        self.assertFiles(self.tmp / "results/sample", kit.VIDEO_FILES - {"output.mp4", "preview.mp4"})
+        self.assertNotEqual(first, (self.tmp / "results/sample/pose_data.csv").stat().st_ino)
+
+    def test_export(self):
+        self.process(*QUICK, "--no-video", kit.sample())
+        pose = self.tmp / "results/sample/pose_data.json"
+        for form in ("csv", "trc", "jsonl"):
+            out = kit.run("export", pose, "--format", form, "-o", self.tmp / f"pose.{form}")
+            self.assertEqual(out.returncode, 0, out.stderr)
+        self.assertEqual((self.tmp / "pose.csv").read_bytes(),
+                         (self.tmp / "results/sample/pose_data.csv").read_bytes())
+        frames = json.loads(pose.read_text())["frames"]
+        self.assertEqual([json.loads(l) for l in (self.tmp / "pose.jsonl").read_text().splitlines()], frames)
+        trc = (self.tmp / "pose.trc").read_text().splitlines()
+        self.assertEqual(trc[2].split("\t")[2:5], [str(len(frames)), "33", "m"])
+        self.assertEqual(len(trc[6].split("\t")), 2 + 99)
+        self.assertEqual(float(trc[6].split("\t")[3]), -frames[0]["people"][0]["world_landmarks"][0][1])
+        (self.tmp / "half.json").write_bytes(pose.read_bytes()[:5000])
+        out = kit.run("export", self.tmp / "half.json", "--format", "trc", "-o", self.tmp / "half.trc")
+        self.assertEqual(out.returncode, 3)
+        self.assertFalse((self.tmp / "half.trc").exists())
+
+
+class Batches(kit.Case):
+    def test_a_bad_file_does_not_stop_the_others(self):
+        bad = self.tmp / "bad.mp4"
+        bad.write_bytes(b"this is no video" * 100)
+        out = self.process(*QUICK, "--no-video", bad, kit.sample(), self.tmp / "gone.mp4", code=3)
+        self.assertFiles(self.tmp / "results", {"sample"})
+        self.assertIn("bad.mp4", out.stderr)
+        self.assertIn("gone.mp4", out.stderr)
+        self.assertIn("2 of 3 files failed", out.stderr)
+
+    def test_a_folder_is_its_media_files(self):
+        folder = self.tmp / "clips"
+        (folder / "deeper").mkdir(parents=True)
+        shutil.copy(kit.sample(), folder / "b.MP4")
+        shutil.copy(kit.sample(), folder / "a.mov")
+        (folder / "notes.txt").write_text("no video")
+        self.process(*QUICK, "--no-video", folder)
+        self.assertFiles(self.tmp / "results", {"a", "b"})
+
+    def test_equal_names_get_folders_of_their_own(self):
+        for name in ("walk.mp4", "walk.mov"):
+            shutil.copy(kit.sample(), self.tmp / name)
+        self.process(*QUICK, "--no-video", self.tmp / "walk.mp4", self.tmp / "walk.mov")
+        self.assertFiles(self.tmp / "results", {"walk", "walk-2"})
+
+    def test_json_lines_tell_progress_and_results(self):
+        bad = self.tmp / "bad.mp4"
+        bad.write_bytes(b"this is no video" * 100)
+        out = self.process("--json", *QUICK, kit.sample(), bad, code=3)
+        events = [json.loads(line) for line in out.stdout.splitlines()]
+        results = [e for e in events if e["event"] == "result"]
+        self.assertEqual([r["status"] for r in results], ["completed", "failed"])
+        self.assertEqual(results[0]["folder"], str(self.tmp / "results/sample"))
+        self.assertEqual(results[1]["exit_code"], 3)
+        last = [e for e in events if e["event"] == "progress"][-1]
+        self.assertEqual(last["frames_done"], results[0]["statistics"]["frames_total"])
+
+    def test_quiet_says_nothing(self):
+        out = self.process("--quiet", "--no-video", *QUICK, kit.sample())
+        self.assertEqual((out.stdout, out.stderr), ("", ""))
+
+
+class Settings(kit.Case):
+    def interval(self, *args, config=None, **settings):
+        if config:
+            (self.tmp / "bodyscript.conf").write_text(config)
+        out = kit.run("process", "-o", "results", "--no-video", *QUICK, *args, kit.sample(), cwd=self.tmp, **settings)
+        self.assertEqual(out.returncode, 0, out.stderr)
+        return kit.document(self.tmp / "results/sample", "metadata.json")["receipt"]["options"]["interval"]
+
+    def test_option_beats_environment_beats_file(self):
+        self.assertEqual(self.interval(), 3)
+        self.assertEqual(self.interval(config="FRAME_EXTRACTION_INTERVAL=20\n"), 20)
+        self.assertEqual(self.interval(FRAME_EXTRACTION_INTERVAL=25), 25)
+        self.assertEqual(self.interval("--frame-extraction-interval", "15", FRAME_EXTRACTION_INTERVAL=25), 15)
+        self.assertEqual(self.interval("-n10", FRAME_EXTRACTION_INTERVAL=25), 10)
+
+    def test_quality_looks_at_every_frame_unless_told(self):
+        self.assertEqual(self.interval("--mode", "quality", "--max-video-duration-seconds", "1"), 1)
+        self.assertEqual(self.interval("--mode", "quality", "-n", "10"), 10)
+
+    def test_wrong_usage_is_one_sentence_and_code_2(self):
+        clip = kit.sample()
+        for args, settings, sentence in (
+                (("process",), {}, "usage: bodyscript process"),
+                (("process", "--modle", "lite", clip), {}, "did you mean --mode"),
+                (("process", "--frame-extraction", "3", clip), {}, "did you mean --frame-extraction-interval?"),
+                (("process", "-x", clip), {}, "no option '-x'"),
+                (("process", "--mode", "best", clip), {}, "MODE is 'best' (option), but takes ultra_fast, fast"),
+                (("process", "-n", "0", clip), {}, "FRAME_EXTRACTION_INTERVAL is '0' (option)"),
+                (("process", clip), {"MAX_VIDEO_WIDTH": "wide"}, "MAX_VIDEO_WIDTH is 'wide' (environment variable)"),
+                (("process", "--people", "17", clip), {}, "--people is '17', but takes a whole number from 1 to 16"),
+                (("process", "--model", "huge", clip), {}, "--model is 'huge', but takes lite, full or heavy"),
+                (("process", "--json=yes", clip), {}, "--json takes no value"),
+                (("process", clip, "--output"), {}, "--output needs a value"),
+                (("process", "--config", "/nowhere/x.conf", clip), {}, "/nowhere/x.conf"),
+                (("export", clip), {}, "--format"),
+                (("dance",), {}, "there is no command 'dance'")):
+            out = kit.run(*args, cwd=self.tmp, **settings)
+            self.assertEqual(out.returncode, 2, (args, out.stderr))
+            self.assertIn(sentence, out.stderr)
+            self.assertEqual(out.stderr.count("\n"), 1, out.stderr)
+        self.assertEqual(list(self.tmp.iterdir()), [])
+
+    def test_help_and_version(self):
+        self.assertRegex(kit.run("--version").stdout, r"^bodyscript \d+\.\d+\.\d+\n$")
+        commands = [line.split()[0] for line in kit.run("--help").stdout.splitlines() if line.startswith("  ")]
+        self.assertIn("process", commands)
+        for name in commands:
+            out = kit.run(name, "--help")
+            self.assertEqual(out.returncode, 0)
+            self.assertTrue(out.stdout.startswith(f"usage: bodyscript {name}"), out.stdout)
+
+
+class Refusals(kit.Case):
+    def test_what_is_no_video_is_code_3(self):
+        (self.tmp / "empty.mp4").touch()
+        (self.tmp / "text.mp4").write_text("hello\n" * 50)
+        for name in ("empty.mp4", "text.mp4", "gone.mp4"):
+            self.process(self.tmp / name, code=3)
+        self.assertFalse((self.tmp / "results").exists())
+
+    def test_too_large_a_file_is_code_4_where_a_limit_is_set(self):
+        clip = self.tmp / "large.mp4"
+        shutil.copy(kit.sample(), clip)
+        os.truncate(clip, (1 << 20) + 1)
+        out = self.process(clip, code=4, MAX_VIDEO_SIZE_MB=1)
+        self.assertIn("MAX_VIDEO_SIZE_MB", out.stderr)
+
+    def test_too_little_memory_is_code_4_with_both_numbers(self):
+        out = self.process(kit.sample(), code=4, MEMORY_LIMIT_MB=16)
+        self.assertRegex(out.stderr, r"\d+.* MB.*16")
+        self.assertFalse((self.tmp / "results").exists())
+
+    def test_a_folder_that_cannot_be_made_is_code_1(self):
+        (self.tmp / "results").write_text("in the way")
+        self.process(kit.sample(), code=1)
+
+    def test_probe_tells_the_reservation(self):
+        out = kit.run("probe", "--json", kit.sample())
+        self.assertEqual(out.returncode, 0, out.stderr)
+        probe = json.loads(out.stdout)
+        self.assertEqual((probe["video_info"]["width"], probe["video_info"]["height"]), (360, 640))
+        self.assertAlmostEqual(sum(probe["memory"].values()), probe["reserved_memory_mb"], delta=0.5)
+        self.assertTrue(probe["fits"])
+        self.process("--no-video", *QUICK, kit.sample())
+        reserved = kit.document(self.tmp / "results/sample", "metadata.json")["statistics"]["reserved_memory_mb"]
+        self.assertLess(reserved, probe["reserved_memory_mb"])
+
+
+class Interruption(kit.Case):
+    def start(self, *args):
+        """A job that will not end by itself soon, stopped in its midst."""
+        process = subprocess.Popen([kit.PROGRAM, "process", "-o", self.tmp / "results", "--model", "heavy",
+                                    "-n", "1", "--json", *args, kit.sample()], env=kit.ENVIRONMENT, text=True,
+                                   stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        self.addCleanup(process.stdout.close)
+        self.addCleanup(process.stderr.close)
+        for line in process.stdout:
+            if json.loads(line).get("frames_analysed", 0) > 0:
+                return process
+        self.fail("the job ended before it could be stopped: " + process.stderr.read())
+
+    def stop(self, process, number):
+        process.send_signal(number)
+        begun = time.monotonic()
+        process.communicate(timeout=60)
+        return time.monotonic() - begun
+
+    def test_nothing_is_left_and_the_code_is_130(self):
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            process = self.start()
+            self.stop(process, number)
+            self.assertEqual(process.returncode, 130)
+            self.assertFalse((self.tmp / "results").exists())
+
+    def test_results_of_an_earlier_run_stay_whole(self):
+        self.process(*QUICK, kit.sample())
+        before = {p.name: p.read_bytes() for p in (self.tmp / "results/sample").iterdir()}
+        self.stop(self.start(), signal.SIGINT)
+        self.assertEqual(before, {p.name: p.read_bytes() for p in (self.tmp / "results/sample").iterdir()})
+
+    def test_what_a_killed_run_left_is_removed_by_the_next(self):
+        process = self.start()
+        self.stop(process, signal.SIGKILL)
+        self.assertEqual([p.name for p in (self.tmp / "results/sample").iterdir()], [f".part.{process.pid}"])
+        self.process(*QUICK, "--no-video", kit.sample())
+        self.assertFiles(self.tmp / "results/sample", kit.VIDEO_FILES - {"output.mp4", "preview.mp4"})
+
+    def test_a_full_disk_is_said_and_leaves_nothing(self):
+        if os.geteuid() != 0 or kit.sanitized():
+            self.skipTest("a small file system can only be mounted by root, once in the release build")
+        small = self.tmp / "small"
+        small.mkdir()
+        if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "none", small], capture_output=True).returncode:
+            self.skipTest("a small file system can only be mounted by root")
+        try:
+            out = kit.run("process", "-o", small / "results", *QUICK, kit.sample())
+            self.assertEqual(out.returncode, 1, out.stderr)
+            self.assertIn("No space left on device", out.stderr)
+            self.assertEqual(list(small.iterdir()), [])
+        finally:
+            subprocess.run(["umount", small], check=True)
+
+
+if __name__ == "__main__":
+    kit.main()
