@@ -381,6 +381,25 @@ static void place_steps(planner *p)
             p->plan->output_at[i] = place_of(p, p->m->outputs[i]);
 }
 
+enum { MAX_AHEAD = 128 * 1024 };
+
+/* Weights are read once per run, and by the next run other data has pushed them out of the caches. */
+static void look_ahead(bs_nn_plan *plan)
+{
+    const bs_nn_weights *next = NULL;
+    for (int i = plan->step_count - 1; i >= 0; i--) {
+        bs_nn_step *s = &plan->steps[i];
+        if (next) {
+            size_t values = next->segments ? bs_nn_index(next->segments, next->segment_bytes, (size_t)next->rows)
+                                           : next->count;
+            s->ahead = next->data;
+            s->ahead_bytes = values * next->value_bytes < MAX_AHEAD ? values * next->value_bytes : MAX_AHEAD;
+        }
+        if (s->weights.data)
+            next = &s->weights;
+    }
+}
+
 enum { MAX_ARENA_FLOATS = 1 << 26 }; /* 256 MB: no pose model needs a tenth of it */
 
 bs_status bs_nn_plan_make(bs_nn_plan *plan, const bs_nn_model *model, unsigned outputs, bs_error *err)
@@ -416,6 +435,7 @@ bs_status bs_nn_plan_make(bs_nn_plan *plan, const bs_nn_model *model, unsigned o
         goto out;
     }
     place_steps(&p);
+    look_ahead(&made);
     bs_nn_step *exact = realloc(made.steps, sizeof(*made.steps) * (size_t)(made.step_count + 1));
     made.steps = exact ? exact : made.steps;
     made.memory = sizeof(*made.steps) * (exact ? (size_t)made.step_count + 1 : steps);

@@ -22,6 +22,8 @@ typedef struct bs_nn_step {
     int kernel_h, kernel_w, stride_h, stride_w, pad_top, pad_left, pad_channels, block;
     float low, high, add_low, add_high;
     bs_nn_weights weights, bias;
+    const uint8_t *ahead; /* the weights that are needed next, to be asked of memory in good time; may be NULL */
+    size_t ahead_bytes;
     double mmac;
 } bs_nn_step;
 

@@ -104,6 +104,7 @@ static void run_tiles(const panel_kind *kind, tile_job job, int rows)
     for (const panel_tile *tile = kind->tiles; rows > 0; tile++)
         for (; rows >= tile->rows; rows -= tile->rows) {
             tile->run(&job);
+            job.ahead += job.ahead_step * (size_t)job.k * (size_t)job.segments;
             job.a += (size_t)tile->rows * job.a_stride;
             job.c += (size_t)tile->rows * job.c_stride;
             if (job.other)
@@ -122,15 +123,14 @@ static void run_tiles_ragged(const panel_kind *kind, tile_job job, int rows, int
         part.c_stride = (size_t)kind->width;
         part.other = NULL;
         run_tiles(kind, part, some);
-        for (int r = 0; r < some; r++)
-            for (int o = 0; o < valid; o++) {
-                float v = buffer[r * kind->width + o];
-                if (job.other) {
-                    v += o < addends ? job.other[(size_t)r * job.other_stride + o] : 0.0f;
-                    v = bs_nn_clamp(v, job.add_low, job.add_high);
-                }
-                job.c[(size_t)r * job.c_stride + o] = v;
+        for (int r = 0; r < some; r++) {
+            float *from = buffer + r * kind->width;
+            for (int o = 0; o < valid && job.other; o++) {
+                float other = o < addends ? job.other[(size_t)r * job.other_stride + o] : 0.0f;
+                from[o] = bs_nn_clamp(from[o] + other, job.add_low, job.add_high);
             }
+            memcpy(job.c + (size_t)r * job.c_stride, from, sizeof(float) * (size_t)valid);
+        }
         job.a += (size_t)some * job.a_stride;
         job.c += (size_t)some * job.c_stride;
         if (job.other)
@@ -187,6 +187,18 @@ static void pack_panels(const conv_state *c)
     }
 }
 
+/* While a panel is computed, memory is asked for the weights of the next one, or of the step after this one. */
+static void look_ahead(const conv_state *c, tile_job *job, int next, int pixels)
+{
+    const bs_nn_step *s = c->s;
+    const bool same = next < s->out_shape.channels && !s->weights.segments;
+    const size_t panel = (size_t)panel_width(s->out_shape.channels - next) * (size_t)c->taps * s->weights.value_bytes;
+    const size_t tiles = (size_t)(pixels + MAX_ROWS - 1) / MAX_ROWS, bytes = same ? panel : s->ahead_bytes;
+    const size_t step = bytes / (tiles * (size_t)c->taps) + 1;
+    job->ahead = same ? s->weights.data + (size_t)next * (size_t)c->taps * s->weights.value_bytes : s->ahead;
+    job->ahead_step = job->ahead ? (step > 64 ? 64 : step) : 0;
+}
+
 static void conv_pointwise(const conv_state *c, int part, int parts)
 {
     const bs_nn_step *s = c->s;
@@ -198,7 +210,10 @@ static void conv_pointwise(const conv_state *c, int part, int parts)
     if (c->together && !by_panels) {
         if (begin < end)
             pack_panels(c);
+        const int blocks = (end - begin + BLOCK_PIXELS - 1) / BLOCK_PIXELS;
         for (int p = begin; p < end; p += BLOCK_PIXELS) {
+            const size_t share = s->ahead_bytes / (size_t)blocks + 1, block = (size_t)(p - begin) / BLOCK_PIXELS;
+            prefetch_bytes(s->ahead ? s->ahead + block * share : NULL, share);
             job.a = s->in + (size_t)p * job.a_stride;
             run_panels(c, job, (size_t)p, min_int(BLOCK_PIXELS, end - p));
         }
@@ -209,6 +224,7 @@ static void conv_pointwise(const conv_state *c, int part, int parts)
         int width = panel_width(s->out_shape.channels - o);
         if (begin < end && (!by_panels || i % parts == part)) {
             pack_panel(s, c->taps, o, width, c->packed);
+            look_ahead(c, &job, o + width, end - begin);
             run_panel(c, job, o, width, c->packed, (size_t)begin, end - begin);
         }
         o += width;
@@ -304,6 +320,8 @@ static void depthwise(const bs_nn_step *s, float *scratch, int part, int parts)
         bs_nn_share(s->out_shape.height, 1, part, parts, &top, &bottom);
     for (int begin = first; begin < last && top < bottom; begin += chunk) {
         const int end = min_int(begin + chunk, last), count = end - begin;
+        const size_t share = s->ahead_bytes * (size_t)count / (size_t)vectors;
+        prefetch_bytes(s->ahead ? s->ahead + s->ahead_bytes * (size_t)begin / (size_t)vectors : NULL, share);
         float *bias = scratch, *weights = scratch + (count + 15) / 16 * 16;
         get_floats(&s->bias, (size_t)begin, (size_t)count, bias);
         for (int j = 0; j < s->kernel_w; j++)

@@ -48,7 +48,21 @@ typedef struct tile_job {
     const float *other; /* NULL: nothing to add */
     size_t other_stride;
     float low, high, add_low, add_high;
+    const uint8_t *ahead; /* prefetched while the tile computes: ahead_step bytes further with every k */
+    size_t ahead_step;
 } tile_job;
+
+/* Into the second-level cache. Never faults, whatever the address. */
+static inline void prefetch(const uint8_t *p)
+{
+    __builtin_prefetch(p, 0, 2);
+}
+
+static inline void prefetch_bytes(const uint8_t *p, size_t bytes)
+{
+    for (size_t i = 0; p && i < bytes; i += 64)
+        prefetch(p + i);
+}
 
 typedef struct panel_tile {
     int rows;

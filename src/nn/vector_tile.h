@@ -27,6 +27,8 @@ static void TILE(const tile_job *job)
 {
     const size_t stride1 = job->a_stride * sizeof(float), stride2 = 2 * stride1, stride3 = 3 * stride1;
     const float *b = job->b;
+    const uint8_t *ahead = job->ahead;
+    const size_t ahead_step = job->ahead_step;
 #define T_BIAS(r, g, j)  VEC sum##r##_##j = v_load(job->bias + j * LANES);
 #define T_BIAS_ROW(r, g) V_COLS(T_BIAS, r, g)
     V_ROWS(T_BIAS_ROW)
@@ -47,6 +49,8 @@ static void TILE(const tile_job *job)
     }
             V_COLS(T_LOAD, 0, 0)
             V_ROWS(T_FMA_ROW)
+            prefetch(ahead);
+            ahead += ahead_step;
             b += COLS * LANES;
             group0 += sizeof(float);
             group1 += sizeof(float);
