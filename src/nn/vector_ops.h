@@ -3,104 +3,109 @@
  * LANES; the caller does the rest. */
 
 /* --- Depthwise ------------------------------------------------------------------------------------------
- * A block is PIXELS outputs × VECTORS vectors of channels, eight accumulators together: a multiply-add takes four
- * cycles, two start in each, so that eight must be under way. A weight is loaded once for all PIXELS outputs.
- * Taps are those inside the image: `rows` × `cols` of them from `in` on; `w` points to the first one's weights, which
- * lie column by column: tap (i, j) at w[(j·kernel_h + i)·w_tap]. */
+ * A block is 8 outputs × 1 vector of channels, 4 × 2 or 1 × 8: eight accumulators, because a multiply-add takes four
+ * cycles, two start in each, and so eight must be under way. A weight is loaded once for all outputs of the block.
+ * Taps are those inside the image: `rows` × `cols` of them from `in` on; `weights` are the first one's, and lie column
+ * by column. Blocks are functions of their own, and outputs come in groups of four with a pointer each, so that all
+ * strides stay in registers (inlined, GCC 12 reloads them from the stack between multiply-adds: half the speed). */
 typedef struct NAME(window) {
-    size_t step;     /* floats between the inputs of neighbouring outputs of the block */
+    size_t step;     /* bytes between the inputs of neighbouring outputs of the block */
     size_t row, col; /* … between rows and columns of taps */
     size_t w_tap, w_col;
-    size_t out_step; /* … between neighbouring outputs */
+    size_t out_step; /* floats between neighbouring outputs */
     int rows, cols;
     VEC low, high;
 } NAME(window);
 
-#define D_EACH_1(X) X(0)
-#define D_EACH_2(X) D_EACH_1(X) X(1)
-#define D_EACH_4(X) D_EACH_2(X) X(2) X(3)
-#define D_EACH_8(X) D_EACH_4(X) X(4) X(5) X(6) X(7)
+#define D_AT(pointer, bytes) v_load((const float *)((pointer) + (bytes)))
 
-/* PIXELS × 1 vector. */
-#define D_BIAS(t)  VEC sum##t = v_load(bias);
-#define D_FMA(t)   sum##t = v_fma(v_load(p + t * w->step), x, sum##t);
-#define D_STORE(t) v_store(out + t * w->out_step, v_min(v_max(sum##t, w->low), w->high));
-#define D_PIXELS(function, EACH) \
-    static inline void NAME(function)(const NAME(window) * w, const float *in, const float *weights, \
-                                      const float *bias, float *out) \
+/* SIZE: the rows and columns of taps, or 0 where they are `w`'s. Known sizes are unrolled: with loops of three the
+ * branches are mispredicted often enough to cost half of the time. */
+#define D_BLOCK(function, SIZE, VECTORS, DECLARE, MULTIPLY, STORE) \
+    static __attribute__((noinline)) void NAME(function)( \
+        const NAME(window) * w, const float *in, const float *weights, const float *bias, float *out, int channels) \
     { \
-        EACH(D_BIAS) \
-        for (int j = 0; j < w->cols; j++, in += w->col, weights += w->w_col) { \
-            const float *p = in, *q = weights; \
-            for (int i = 0; i < w->rows; i++, p += w->row, q += w->w_tap) { \
-                const VEC x = v_load(q); \
-                EACH(D_FMA) \
+        const size_t step = w->step, step3 = 3 * step, row = w->row, tap = w->w_tap; \
+        (void)step3; \
+        for (int c = 0; c < channels; c += VECTORS * LANES) { \
+            const char *column = (const char *)(in + c), *w_column = (const char *)(weights + c); \
+            DECLARE \
+            _Pragma("GCC unroll 5") for (int j = 0; j < (SIZE ? SIZE : w->cols); j++) \
+            { \
+                const char *p0 = column, *p1 = p0 + 4 * step, *q = w_column; \
+                (void)p1; \
+                _Pragma("GCC unroll 5") for (int i = 0; i < (SIZE ? SIZE : w->rows); i++) \
+                { \
+                    MULTIPLY \
+                    p0 += row; \
+                    p1 += row; \
+                    q += tap; \
+                } \
+                column += w->col; \
+                w_column += w->w_col; \
             } \
+            STORE \
         } \
-        EACH(D_STORE) \
     }
-D_PIXELS(depthwise8, D_EACH_8)
-D_PIXELS(depthwise4, D_EACH_4)
-D_PIXELS(depthwise1, D_EACH_1)
 
-/* 4 pixels × 2 vectors, 1 pixel × 8 vectors. */
-#define D_BIAS2(t) VEC sum##t = v_load(bias), tum##t = v_load(bias + LANES);
-#define D_FMA2(t) \
-    sum##t = v_fma(v_load(p + t * w->step), x, sum##t); \
-    tum##t = v_fma(v_load(p + t * w->step + LANES), y, tum##t);
-#define D_STORE2(t) \
-    v_store(out + t * w->out_step, v_min(v_max(sum##t, w->low), w->high)); \
-    v_store(out + t * w->out_step + LANES, v_min(v_max(tum##t, w->low), w->high));
-static inline void NAME(depthwise4x2)(const NAME(window) * w, const float *in, const float *weights, const float *bias,
-                                      float *out)
-{
-    D_EACH_4(D_BIAS2)
-    for (int j = 0; j < w->cols; j++, in += w->col, weights += w->w_col) {
-        const float *p = in, *q = weights;
-        for (int i = 0; i < w->rows; i++, p += w->row, q += w->w_tap) {
-            const VEC x = v_load(q), y = v_load(q + LANES);
-            D_EACH_4(D_FMA2)
-        }
-    }
-    D_EACH_4(D_STORE2)
-}
+#define D_SUM(v, t)        VEC sum##v##_##t = v_load(bias + c + v * LANES);
+#define D_FMA(v, t, g, by) sum##v##_##t = v_fma(D_AT(p##g, (by) + v * LANES * sizeof(float)), x##v, sum##v##_##t);
+#define D_OUT(v, t)        v_store(out + c + v * LANES + t * w->out_step, v_min(v_max(sum##v##_##t, w->low), w->high));
+#define D_X(v)             const VEC x##v = D_AT(q, v * LANES * sizeof(float));
 
-#define D_BIAS_C(t)  VEC sum##t = v_load(bias + t * LANES);
-#define D_FMA_C(t)   sum##t = v_fma(v_load(p + t * LANES), v_load(q + t * LANES), sum##t);
-#define D_STORE_C(t) v_store(out + t * LANES, v_min(v_max(sum##t, w->low), w->high));
-static inline void NAME(depthwise1x8)(const NAME(window) * w, const float *in, const float *weights, const float *bias,
-                                      float *out)
-{
-    D_EACH_8(D_BIAS_C)
-    for (int j = 0; j < w->cols; j++, in += w->col, weights += w->w_col) {
-        const float *p = in, *q = weights;
-        for (int i = 0; i < w->rows; i++, p += w->row, q += w->w_tap) {
-            D_EACH_8(D_FMA_C)
-        }
-    }
-    D_EACH_8(D_STORE_C)
-}
+#define D_4(X, v)    X(v, 0) X(v, 1) X(v, 2) X(v, 3)
+#define D_8(X, v)    D_4(X, v) X(v, 4) X(v, 5) X(v, 6) X(v, 7)
+#define D_FMA_4(v)   D_FMA(v, 0, 0, 0) D_FMA(v, 1, 0, step) D_FMA(v, 2, 0, 2 * step) D_FMA(v, 3, 0, step3)
+#define D_FMA_8(v)   D_FMA_4(v) D_FMA(v, 4, 1, 0) D_FMA(v, 5, 1, step) D_FMA(v, 6, 1, 2 * step) D_FMA(v, 7, 1, step3)
+#define D_VECTORS(X) X(0) X(1) X(2) X(3) X(4) X(5) X(6) X(7)
+#define D_SUM_1(v)   D_SUM(v, 0)
+#define D_FMA_1(v)   D_X(v) D_FMA(v, 0, 0, 0)
+#define D_OUT_1(v)   D_OUT(v, 0)
 
-/* `count` neighbouring outputs, `channels` channels of each. */
+#define D_BLOCKS(suffix, SIZE) \
+    D_BLOCK(depthwise8##suffix, SIZE, 1, D_8(D_SUM, 0), D_X(0) D_FMA_8(0), D_8(D_OUT, 0)) \
+    D_BLOCK(depthwise4x2##suffix, SIZE, 2, D_4(D_SUM, 0) D_4(D_SUM, 1), D_X(0) D_X(1) D_FMA_4(0) D_FMA_4(1), \
+            D_4(D_OUT, 0) D_4(D_OUT, 1))
+D_BLOCKS(, 0)
+D_BLOCKS(_3x3, 3)
+D_BLOCKS(_5x5, 5)
+D_BLOCK(depthwise4, 0, 1, D_4(D_SUM, 0), D_X(0) D_FMA_4(0), D_4(D_OUT, 0))
+D_BLOCK(depthwise1x8, 0, 8, D_VECTORS(D_SUM_1), D_VECTORS(D_FMA_1), D_VECTORS(D_OUT_1))
+D_BLOCK(depthwise1, 0, 1, D_SUM(0, 0), D_FMA_1(0), D_OUT(0, 0))
+
+typedef void NAME(block)(const NAME(window) * w, const float *in, const float *weights, const float *bias, float *out,
+                         int channels);
+
+/* `count` neighbouring outputs, `channels` channels of each. The last block is moved back where it would stick out:
+ * what it computes again comes out the same. */
 static void NAME(depthwise_run)(const NAME(window) * w, const float *in, const float *weights, const float *bias,
                                 float *out, int count, int channels)
 {
-    for (; count >= 8; count -= 8, in += 8 * w->step, out += 8 * w->out_step)
-        for (int c = 0; c < channels; c += LANES)
-            NAME(depthwise8)(w, in + c, weights + c, bias + c, out + c);
-    for (; count >= 4; count -= 4, in += 4 * w->step, out += 4 * w->out_step) {
-        int c = 0;
-        for (; c + 2 * LANES <= channels; c += 2 * LANES)
-            NAME(depthwise4x2)(w, in + c, weights + c, bias + c, out + c);
-        for (; c < channels; c += LANES)
-            NAME(depthwise4)(w, in + c, weights + c, bias + c, out + c);
+    const size_t step = w->step / sizeof(float);
+    const int pairs = channels / (2 * LANES) * (2 * LANES), eights = channels / (8 * LANES) * (8 * LANES);
+    const int size = w->rows == w->cols ? w->rows : 0;
+    NAME(block) *const by8 = size == 3 ? NAME(depthwise8_3x3) : size == 5 ? NAME(depthwise8_5x5) : NAME(depthwise8);
+    NAME(block) *const by4x2 = size == 3   ? NAME(depthwise4x2_3x3)
+                               : size == 5 ? NAME(depthwise4x2_5x5)
+                                           : NAME(depthwise4x2);
+    int done = 0;
+    while (count >= 8 && count - done > 4) {
+        const size_t at = (size_t)min_int(done, count - 8);
+        by8(w, in + at * step, weights, bias, out + at * w->out_step, channels);
+        done = (int)at + 8;
     }
-    for (; count > 0; count--, in += w->step, out += w->out_step) {
-        int c = 0;
-        for (; c + 8 * LANES <= channels; c += 8 * LANES)
-            NAME(depthwise1x8)(w, in + c, weights + c, bias + c, out + c);
-        for (; c < channels; c += LANES)
-            NAME(depthwise1)(w, in + c, weights + c, bias + c, out + c);
+    while (count >= 4 && done < count) {
+        const size_t at = (size_t)min_int(done, count - 4);
+        by4x2(w, in + at * step, weights, bias, out + at * w->out_step, pairs);
+        NAME(depthwise4)
+        (w, in + at * step + pairs, weights + pairs, bias + pairs, out + at * w->out_step + pairs, channels - pairs);
+        done = (int)at + 4;
+    }
+    for (; done < count; done++) {
+        const float *from = in + (size_t)done * step;
+        float *to = out + (size_t)done * w->out_step;
+        NAME(depthwise1x8)(w, from, weights, bias, to, eights);
+        NAME(depthwise1)(w, from + eights, weights + eights, bias + eights, to + eights, channels - eights);
     }
 }
 
@@ -110,11 +115,13 @@ static void NAME(depthwise_run)(const NAME(window) * w, const float *in, const f
 static void NAME(depthwise_rows)(const bs_nn_step *s, const float *weights, const float *bias, int begin, int end,
                                  int top, int bottom)
 {
-    const size_t channels = (size_t)s->in_shape.channels;
+    const size_t channels = (size_t)s->in_shape.channels, row = channels * (size_t)s->in_shape.width;
+    const size_t tap = (size_t)(end - begin), column = tap * (size_t)s->kernel_h;
     const span xs = whole_windows(s->in_shape.width, s->out_shape.width, s->kernel_w, s->stride_w, s->pad_left);
     const span ys = whole_windows(s->in_shape.height, s->out_shape.height, s->kernel_h, s->stride_h, s->pad_top);
-    NAME(window) w = {.row = channels * (size_t)s->in_shape.width, .col = channels, .w_tap = (size_t)(end - begin)};
-    w.w_col = w.w_tap * (size_t)s->kernel_h;
+    NAME(window) w = {.row = row * sizeof(float), .col = channels * sizeof(float)};
+    w.w_tap = tap * sizeof(float);
+    w.w_col = column * sizeof(float);
     w.low = v_set1(s->low);
     w.high = v_set1(s->high);
     for (int y = top; y < bottom; y++) {
@@ -126,35 +133,36 @@ static void NAME(depthwise_rows)(const bs_nn_step *s, const float *weights, cons
             const span tx = taps_inside(x, s->in_shape.width, s->kernel_w, s->stride_w, s->pad_left);
             const bool run = y >= ys.begin && y < ys.end;
             const int count = whole ? xs.end - xs.begin : run ? min_int(ys.end, bottom) - y : 1;
-            w.step = whole ? channels * (size_t)s->stride_w : w.row * (size_t)s->stride_h;
+            w.step = whole ? w.col * (size_t)s->stride_w : w.row * (size_t)s->stride_h;
             w.out_step = whole ? channels : channels * (size_t)s->out_shape.width;
             w.rows = ty.end - ty.begin;
             w.cols = tx.end - tx.begin;
-            const float *in = s->in + (size_t)max_int(y * s->stride_h - s->pad_top, 0) * w.row +
+            const float *in = s->in + (size_t)max_int(y * s->stride_h - s->pad_top, 0) * row +
                               (size_t)max_int(x * s->stride_w - s->pad_left, 0) * channels + begin;
-            NAME(depthwise_run)
-            (&w, in, weights + (size_t)tx.begin * w.w_col + (size_t)ty.begin * w.w_tap, bias,
-             s->out + ((size_t)y * s->out_shape.width + x) * channels + begin, count, end - begin);
+            const float *first = weights + (size_t)tx.begin * column + (size_t)ty.begin * tap;
+            float *out = s->out + ((size_t)y * s->out_shape.width + x) * channels + begin;
+            NAME(depthwise_run)(&w, in, first, bias, out, count, end - begin);
             if (whole)
                 x = xs.end - 1;
         }
     }
 }
 
-#undef D_EACH_1
-#undef D_EACH_2
-#undef D_EACH_4
-#undef D_EACH_8
-#undef D_BIAS
+#undef D_AT
+#undef D_BLOCK
+#undef D_BLOCKS
+#undef D_SUM
 #undef D_FMA
-#undef D_STORE
-#undef D_PIXELS
-#undef D_BIAS2
-#undef D_FMA2
-#undef D_STORE2
-#undef D_BIAS_C
-#undef D_FMA_C
-#undef D_STORE_C
+#undef D_OUT
+#undef D_X
+#undef D_4
+#undef D_8
+#undef D_FMA_4
+#undef D_FMA_8
+#undef D_VECTORS
+#undef D_SUM_1
+#undef D_FMA_1
+#undef D_OUT_1
 
 /* --- The others ----------------------------------------------------------------------------------------- */
 
