@@ -85,7 +85,7 @@ def probe(video):
 def raw_frames(video, pixel_format, count):
     """The first frames as a file of raw pixels, in a folder that is removed at exit; and their stored size."""
     _, width, height, _ = probe(video)
-    path = FOLDER / f"{pathlib.Path(video).stem}.{pixel_format}"
+    path = FOLDER / f"{pathlib.Path(video).stem}.{count}.{pixel_format}"
     if not path.exists():
         subprocess.run(["ffmpeg", "-v", "error", "-noautorotate", "-i", video, "-frames:v", str(count),
                         "-fps_mode", "passthrough", "-sws_flags", "bicubic+accurate_rnd+full_chroma_int",
@@ -130,7 +130,7 @@ def peer_pose_once(video, model, frames=120):
 def usable_isas(video):
     isas = []
     for isa in ("portable", "avx2", "avx512", "neon"):
-        path, width, height = raw_frames(video, "rgb24", 120)
+        path, width, height = raw_frames(video, "rgb24", 2)
         with open(path, "rb") as f:
             run = subprocess.run([BUILD / "bench/bench_pose", "lite", isa, "1", str(width), str(height), "rgb24"],
                                  stdin=f, capture_output=True)
@@ -143,8 +143,9 @@ def pose_by_isa(video, rounds):
     rows = []
     for isa in usable_isas(video):
         for threads in (1, 2):
-            runs = in_turn(1 if isa == "portable" else rounds,
-                           {m: lambda m=m: pose_once(video, m, isa, threads, frames=60 if isa == "portable" else 120)
+            slow = isa == "portable"
+            runs = in_turn(1 if slow else rounds,
+                           {m: lambda m=m: pose_once(video, m, isa, threads, frames=6 if slow else 120)
                             for m in MODELS})
             rows.append([isa, threads] + [ms(median(runs[m], lambda r: r.ms)) for m in MODELS])
     return ("### Pose, milliseconds per tracked frame, from RGB\n\n"

@@ -75,6 +75,7 @@ CAPABILITIES = {
     r"\bpsi\b|pressure": lambda: os.path.exists("/proc/pressure/memory"),
     r"chromium": lambda: shutil.which("chromium"),
     r"valgrind": lambda: shutil.which("valgrind"),
+    r"pypi": lambda: True,  # as every registry that ./dev itself needs
     r"sanitizer|asan|tsan": lambda: False,  # the case is about the release build, and runs there
     r"bpf|ftrace|perf counters": lambda: False,
 }
