@@ -1,0 +1,191 @@
+"""The way of a job: through the queue, its process and its end; stopping, dying and starting again; what is left behind."""
+import os
+import pathlib
+import shutil
+import signal
+import time
+import unittest
+
+import service
+from server import FINAL, Server, alive, end_within, kill
+from service import made_video
+
+RESULTS = {"output.mp4", "preview.mp4", "thumbnail.jpg", "pose_data.csv", "pose_data.json", "metadata.json"}
+
+
+def long_video():
+    """Takes seconds to process: enough time to be interrupted in."""
+    return made_video("1280x720", 10, 30)
+
+
+class Jobs(unittest.TestCase):
+    def serve(self, **settings):
+        server = Server(**settings)
+        self.addCleanup(server.__exit__)
+        server.start()
+        server.wait_ready()
+        return server
+
+    def test_a_finished_job_leaves_its_results_and_nothing_else(self):
+        server = self.serve()
+        job = server.submit(made_video())
+        status = server.wait(job)
+        self.assertEqual((status["status"], status["error"]), ("completed", None), server.log().decode())
+        self.assertEqual(server.folders(), {job: RESULTS})
+        self.assertTrue(end_within(server.processes()["job"]))
+        self.assertEqual(server.incoming(), [])
+        self.assertGreaterEqual(status["reserved_memory_mb"], status["statistics"]["peak_memory_mb"])
+
+    def test_analysed_frames_are_kept_where_asked_for(self):
+        server = self.serve(SAVE_FRAMES="true")
+        job = server.submit(made_video("320x240", 1, 25))
+        status = server.wait(job)
+        self.assertEqual(status["status"], "completed", status)
+        frames = {name for name in server.folders()[job] if name.startswith("frame_")}
+        self.assertEqual(frames, {f"frame_{i:06d}.jpg" for i in range(0, 25, 3)})
+
+    def test_cancelling_stops_a_running_job_within_a_second(self):
+        server = self.serve()
+        job = server.submit(long_video())
+        server.wait_for(job, "processing")
+        until = time.monotonic() + 20
+        while not (running := server.processes()["job"]) and time.monotonic() < until:
+            time.sleep(0.01)
+        self.assertEqual(server.request("POST", f"/api/cancel/{job}").status, 200)
+        begin = time.monotonic()
+        self.assertEqual(server.wait(job)["status"], "cancelled")
+        self.assertTrue(end_within(running))
+        self.assertLess(time.monotonic() - begin, 5)  # far above a second only on a machine that stands still
+        self.assertEqual(server.folders(), {})
+
+    def test_cancelling_a_pending_job_ends_it_at_once(self):
+        server = self.serve(MAX_CONCURRENT_PROCESSING=1)
+        first, second = server.submit(long_video()), server.submit(made_video())
+        self.assertEqual(server.status(second)["status"], "pending")
+        self.assertEqual(server.request("POST", f"/api/cancel/{second}").status, 200)
+        self.assertEqual(server.status(second)["status"], "cancelled")
+        self.assertEqual(set(server.folders()), {first})
+        self.assertEqual(server.request("DELETE", f"/api/cleanup/{first}").status, 200)
+        self.assertEqual(server.get(f"/api/status/{first}").status, 404)
+        self.assertEqual(server.folders(), {})
+        self.assertTrue(end_within(server.processes()["job"]))
+
+    def test_a_job_that_takes_too_long_is_stopped_and_says_so(self):
+        server = self.serve(JOB_TIMEOUT_SECONDS=1)
+        status = server.wait(server.submit(long_video(), mode="quality"))
+        self.assertEqual(status["status"], "failed")
+        self.assertIn("JOB_TIMEOUT_SECONDS", status["error"])
+        self.assertEqual(server.folders(), {})
+
+    def test_at_sigterm_running_jobs_finish_and_waiting_ones_run_at_the_next_start(self):
+        server = self.serve(MAX_CONCURRENT_PROCESSING=1)
+        video = made_video("640x360", 2, 25)
+        jobs = [server.submit(video) for _ in range(3)]
+        server.wait_for(jobs[0], "processing")
+        everyone = sum(server.processes().values(), [])
+        self.assertEqual(server.stop(), 0)
+        self.assertTrue(end_within(everyone))
+        server.start()
+        for job in jobs:
+            status = server.wait(job)
+            self.assertEqual((status["status"], status["attempts"]), ("completed", 1))
+        self.assertEqual(server.integrity(), "ok")
+
+    def test_a_second_signal_sends_running_jobs_back_to_the_queue(self):
+        server = self.serve()
+        job = server.submit(long_video())
+        server.wait_for(job, "processing")
+        server.process.send_signal(signal.SIGTERM)
+        time.sleep(0.3)
+        self.assertEqual(server.stop(), 0)
+        shown = server.jobs("show", job).stdout
+        self.assertIn("pending", shown)
+        self.assertIn("attempts   0", shown)
+        server.start()
+        self.assertEqual(server.wait(job)["status"], "completed")
+
+    def test_a_killed_server_takes_its_processes_along_and_its_jobs_run_again(self):
+        server = self.serve()
+        job = server.submit(long_video())
+        server.wait_for(job, "processing")
+        everyone = sum(server.processes().values(), [])
+        server.kill()
+        self.assertTrue(end_within(everyone))
+        shutil.copytree(pathlib.Path(server.data, "jobs", job), pathlib.Path(server.data, "jobs", "0" * 32))
+        pathlib.Path(server.data, "jobs", ".incoming", "half.part").write_bytes(b"half an upload")
+        server.start()
+        status = server.wait(job)
+        self.assertEqual((status["status"], status["attempts"]), ("completed", 2))
+        self.assertEqual(server.folders(), {job: RESULTS})
+        self.assertEqual(server.incoming(), [])
+
+    def test_a_killed_zygote_is_replaced_and_its_jobs_run_again(self):
+        server = self.serve()
+        job = server.submit(long_video())
+        server.wait_for(job, "processing")
+        running = server.processes()
+        kill(running["zygote"][0])
+        self.assertTrue(end_within(running["zygote"] + running["job"]))
+        status = server.wait(job)
+        self.assertEqual((status["status"], status["attempts"]), ("completed", 2))
+
+    def test_a_job_whose_process_always_dies_fails_after_the_last_attempt(self):
+        server = self.serve(JOB_MAX_ATTEMPTS=2)
+        job = server.submit(long_video())
+        killed = set()
+        while (status := server.status(job))["status"] not in FINAL:
+            for pid in server.processes()["job"]:
+                if status["status"] == "processing" and pid not in killed:
+                    killed.add(pid)
+                    kill(pid)
+            time.sleep(0.01)
+        self.assertEqual((status["status"], status["attempts"]), ("failed", 2))
+        self.assertIn("killed from outside (signal 9), in each of its 2 attempts", status["error"])
+        self.assertEqual(server.folders(), {})
+
+    def test_what_is_older_than_its_age_goes(self):
+        server = self.serve(JOB_MAX_AGE_SECONDS=1)
+        job = server.submit(made_video())
+        server.wait(job)
+        time.sleep(1.1)
+        until = time.monotonic() + 20
+        while server.folders() and time.monotonic() < until:
+            server.get("/")
+            time.sleep(0.05)
+        self.assertEqual(server.folders(), {})
+        self.assertEqual(server.get(f"/api/status/{job}").status, 404)
+
+    def test_job_processes_know_no_secrets(self):
+        server = self.serve(ADMIN_TOKEN="a-token-to-look-for", API_KEY="a-key-to-look-for")
+        zygote = server.processes()["zygote"][0]
+        self.assertNotIn(b"to-look-for", pathlib.Path(f"/proc/{zygote}/environ").read_bytes())
+        with open(f"/proc/{zygote}/maps", encoding="ascii") as maps, open(f"/proc/{zygote}/mem", "rb", 0) as memory:
+            for line in maps:
+                where, rights = line.split()[:2]
+                if rights.startswith("rw"):
+                    begin, end = (int(x, 16) for x in where.split("-"))
+                    memory.seek(begin)
+                    self.assertNotIn(b"to-look-for", memory.read(end - begin), line)
+
+    def test_the_administrator_lists_shows_cancels_and_removes(self):
+        server = self.serve(MAX_CONCURRENT_PROCESSING=1)
+        running, waiting = server.submit(long_video(), name="one.mp4"), server.submit(made_video(), name="two.mp4")
+        server.wait_for(running, "processing")
+        listed = server.jobs("list").stdout
+        self.assertIn(running, listed)
+        self.assertIn("two.mp4", listed)
+        self.assertIn("queue      1 of 1", server.jobs("show", waiting).stdout)
+        for job in (running, waiting):
+            answer = server.jobs("cancel", job)
+            self.assertEqual(answer.returncode, 0, answer.stderr)
+            self.assertEqual(server.status(job)["status"], "cancelled")
+        self.assertEqual(server.jobs("cleanup", running).returncode, 0)
+        self.assertEqual(server.get(f"/api/status/{running}").status, 404)
+        unknown = server.jobs("show", "0" * 32)
+        self.assertEqual(unknown.returncode, 2)
+        self.assertIn("there is no job", unknown.stderr)
+        self.assertEqual(server.folders(), {})
+
+
+if __name__ == "__main__":
+    service.run()
