@@ -28,7 +28,8 @@ typedef struct bs_crop_kernels {
      * 1 << (frac_x + frac_y). */
     void (*taps)(const bs_taps *t, const int32_t *x, const int32_t *y, int count, int32_t *out);
     /* out[3 i + c] = floor(clamp(bias[c] + sum over k of m[3 c + k] * plane[k][i], 0.5, 255.5)) / 255: R, G, B in whole
-     * steps of 8 bits (the bias holds the half that rounds), which is nearer to a crop of an RGB picture than leaving them unrounded. */
+     * steps of 8 bits (the bias holds the half that rounds), which is nearer to a crop of an RGB picture than leaving
+     * them unrounded. */
     void (*convert)(const float m[9], const float bias[3], const int32_t *const plane[3], int count, float *out);
 } bs_crop_kernels;
 

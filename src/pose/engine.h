@@ -27,7 +27,8 @@ struct bs_pose {
     bs_track track[BS_MAX_PEOPLE];
     int next_id;
     bs_smoother smoother; /* of the one person, where num_people is 1 */
-    float tries_left;     /* smart mode: how many extra looks it may still take (tries.h) */
+    float tries_left;     /* smart: how many extra looks it may still take (tries.h) */
+    int next_way;         /* smart: the way of finding somebody that comes next */
 
     float *mask;         /* of the last picture, or NULL */
     float *mask_scratch; /* 256 × 256, where segmentation is on */

@@ -124,7 +124,8 @@ void bs_pose_reset(bs_pose *pose)
 {
     pose->tracks = 0;
     pose->next_id = 0;
-    pose->tries_left = 0;
+    pose->tries_left = BS_TRIES_MOST;
+    pose->next_way = 0;
     bs_smoother_init(&pose->smoother, pose->options.smooth_landmarks && !pose->options.static_image_mode);
     free(pose->mask);
     pose->mask = NULL;

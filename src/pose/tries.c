@@ -11,14 +11,14 @@ static const float good_visibility = 0.65f;
 static const float worthwhile = 0.03f;
 /* Somebody whom the detector saw only in an enhanced or enlarged picture must be seen this well, in two looks. */
 static const float credible_visibility = 0.45f, credible_overlap = 0.5f, credible_score = 0.7f;
-/* A plain detection below both of these is taken for a pattern and not for a person. */
-static const float doubtful_visibility = 0.4f, doubtful_score = 0.7f;
+/* Whom the detector is unsure of and the landmark model either, or hardly sees, is taken for a pattern. */
+static const float doubtful_score = 0.7f, doubtful_presence = 0.7f, doubtful_visibility = 0.4f;
 
-/* Smart's budget, in looks: what it may spend at once, and what each picture adds. */
-static const float budget_most = 8, budget_refill = 0.6f;
+/* What each picture adds to smart's budget. */
+static const float budget_refill = 0.6f;
 
 /* How many of the people in a part of the picture are looked at. */
-enum { PER_PART = 2, MOST_CANDIDATES = 8 };
+enum { PER_PART = 2 };
 
 float bs_body_visibility(const bs_body *body)
 {
@@ -39,7 +39,7 @@ void bs_tries_refill(bs_pose *pose)
     if (pose->options.static_image_mode || pose->options.mode == BS_MODE_QUALITY)
         pose->tries_left = 1000; /* single photos do not wait for each other */
     else
-        pose->tries_left = fminf(pose->tries_left + budget_refill, budget_most);
+        pose->tries_left = fminf(pose->tries_left + budget_refill, BS_TRIES_MOST);
 }
 
 /* Takes one try from the budget; false where none is left. */
@@ -69,6 +69,12 @@ static float visibility_of(const bs_attempt *a)
 static bool is_good(const bs_attempt *a)
 {
     return visibility_of(a) >= good_visibility;
+}
+
+static bool is_doubtful(const bs_attempt *a)
+{
+    return a->look.found && a->status == BS_DETECTED && a->score < doubtful_score &&
+           (a->look.body.presence < doubtful_presence || visibility_of(a) < doubtful_visibility);
 }
 
 /* Keeps `a` where it is better than the best by `margin`. */
@@ -157,36 +163,75 @@ static bs_status detect_in(search *s, const bs_crop_region *part, bs_strategy st
     return rc;
 }
 
-/* Overlapping squares of `share` of the picture's longer side, each step half a square. */
-static bs_status detect_in_parts(search *s, float share)
+/* Overlapping squares of a share of the picture's longer side, each step half a square. */
+typedef struct grid {
+    float side;
+    int across, down;
+} grid;
+
+static grid grid_of(const bs_view *view, float share)
 {
-    const float w = (float)s->view->width, h = (float)s->view->height, side = share * fmaxf(w, h);
-    const int across = w > side ? (int)ceilf((w - side) / (side / 2)) + 1 : 1;
-    const int down = h > side ? (int)ceilf((h - side) / (side / 2)) + 1 : 1;
-    bs_status rc = BS_OK;
-    for (int i = 0; i < across * down && rc >= 0; i++) {
-        const float x = across > 1 ? (float)(i % across) / (float)(across - 1) : 0.5f;
-        const float y = down > 1 ? (float)(i / across) / (float)(down - 1) : 0.5f;
-        const bs_crop_region part = {
-            .cx = side / 2 + x * (w - side), .cy = side / 2 + y * (h - side), .width = side, .height = side};
-        rc = detect_in(s, &part, BS_STRATEGY_TILED, BS_STRATEGY_ORIGINAL);
-        if (!s->all && s->best->look.found)
-            break;
-    }
-    return rc;
+    const float w = (float)view->width, h = (float)view->height, side = share * fmaxf(w, h);
+    return (grid){side, w > side ? (int)ceilf((w - side) / (side / 2)) + 1 : 1,
+                  h > side ? (int)ceilf((h - side) / (side / 2)) + 1 : 1};
 }
 
+static bs_crop_region part_of(const bs_view *view, const grid *g, int i)
+{
+    const float x = g->across > 1 ? (float)(i % g->across) / (float)(g->across - 1) : 0.5f;
+    const float y = g->down > 1 ? (float)(i / g->across) / (float)(g->down - 1) : 0.5f;
+    return (bs_crop_region){.cx = g->side / 2 + x * ((float)view->width - g->side),
+                            .cy = g->side / 2 + y * ((float)view->height - g->side),
+                            .width = g->side,
+                            .height = g->side};
+}
+
+/* The n-th way of finding somebody: the whole picture equalised, brightened, then its parts, large and small.
+ * *group tells which of these; *any is false where there is no n-th way. */
+static bs_status detect_in_nth_way(search *s, int n, int *group, bool *any)
+{
+    static const float shares[] = {0.6f, 0.4f};
+    *any = true;
+    *group = n;
+    if (n < 2) {
+        const bs_strategy enhancement = n ? BS_STRATEGY_BRIGHT : BS_STRATEGY_CLAHE;
+        return detect_in(s, NULL, enhancement, enhancement);
+    }
+    n -= 2;
+    for (int i = 0; i < 2; i++) {
+        const grid g = grid_of(s->view, shares[i]);
+        *group = 2 + i;
+        if (n < g.across * g.down) {
+            const bs_crop_region part = part_of(s->view, &g, n);
+            return detect_in(s, &part, BS_STRATEGY_TILED, BS_STRATEGY_ORIGINAL);
+        }
+        n -= g.across * g.down;
+    }
+    *any = false;
+    return BS_OK;
+}
+
+/* Goes through the ways of finding somebody until one does (quality: to the end of its group, for the best), or the
+ * budget is spent: then the next picture goes on where this one stopped. */
 static bs_status find_somebody(search *s)
 {
+    bs_pose *pose = s->pose;
     bs_status rc = detect_again(s);
-    if (rc >= 0 && !s->best->look.found)
-        rc = detect_in(s, NULL, BS_STRATEGY_CLAHE, BS_STRATEGY_CLAHE);
-    if (rc >= 0 && !s->best->look.found)
-        rc = detect_in(s, NULL, BS_STRATEGY_BRIGHT, BS_STRATEGY_BRIGHT);
-    if (rc >= 0 && !s->best->look.found)
-        rc = detect_in_parts(s, 0.6f);
-    if (rc >= 0 && !s->best->look.found)
-        rc = detect_in_parts(s, 0.4f);
+    int found_in = -1;
+    if (pose->options.static_image_mode || s->all)
+        pose->next_way = 0;
+    while (rc >= 0 && pose->tries_left >= 1 && (!s->best->look.found || s->all)) {
+        int group;
+        bool any;
+        rc = detect_in_nth_way(s, pose->next_way, &group, &any);
+        pose->next_way = any ? pose->next_way + 1 : 0;
+        if (!any || (found_in >= 0 && group != found_in))
+            break;
+        if (s->best->look.found && found_in < 0)
+            found_in = group;
+    }
+    if (s->best->look.found)
+        pose->next_way = 0;
     return rc;
 }
 
@@ -217,8 +262,7 @@ bs_status bs_try_harder(bs_pose *pose, const bs_view *view, bs_attempt *attempt,
     *last = true;
     if (pose->options.mode < BS_MODE_SMART)
         return BS_OK;
-    if (attempt->status == BS_DETECTED && attempt->score < doubtful_score &&
-        visibility_of(attempt) < doubtful_visibility)
+    if (is_doubtful(attempt))
         attempt->look.found = false;
     if (!attempt->look.found)
         rc = find_somebody(&s);

@@ -11,6 +11,9 @@
 
 #include "pose/engine.h"
 
+/* Smart's budget, in looks: what it may spend at once. */
+enum { BS_TRIES_MOST = 8 };
+
 /* The state of one person's search: the best look so far, and where it came from. */
 typedef struct bs_attempt {
     bs_look look;
