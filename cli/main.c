@@ -65,9 +65,9 @@ static void usage(FILE *out)
 
 int main(int argc, char **argv)
 {
+    bs_memory_settle();
     bs_zygote_main_if_asked(argc, argv); /* the service starts the program anew as its zygote */
     const char *word = argc > 1 ? argv[1] : "";
-    bs_memory_settle();
     if (!strcmp(word, "--help") || !strcmp(word, "-h") || !strcmp(word, "help")) {
         usage(stdout);
         return 0;

@@ -15,6 +15,7 @@
 #include <bodyscript/pipeline.h>
 
 #include "pipeline/plan.h"
+#include "video/scale.h"
 
 enum {
     KB = 1024,
@@ -166,17 +167,6 @@ static uint64_t canvas_bytes(int width, int height)
     return ((uint64_t)width + 63) / 64 * 64 * ((uint64_t)height + 1) * 3 / 2;
 }
 
-static void canvas_size(const bs_video_info *info, int max_width, int *width, int *height)
-{
-    int w = info->width > 1 ? info->width : 2, h = info->height > 1 ? info->height : 2;
-    if (max_width > 0 && w > max_width) {
-        h = (int)((int64_t)h * max_width / w);
-        w = max_width;
-    }
-    *width = w & ~1;
-    *height = (h & ~1) > 1 ? h & ~1 : 2;
-}
-
 static bool makes_video(const bs_video_info *info, const bs_outputs *outputs)
 {
     return !info->photo && (outputs->video_fd >= 0 || outputs->preview_fd >= 0);
@@ -208,8 +198,8 @@ static void add_up(const bs_video_info *info, const bs_process_options *options,
     bs_estimate_parts parts = {.decoder_threads = lean->decoder_threads,
                                .encoder_threads = lean->encoder_threads,
                                .encoder_lean = lean->encoder_lean};
-    canvas_size(info, lean->max_width > 0 ? lean->max_width : options->max_width, &parts.output_width,
-                &parts.output_height);
+    bs_canvas_size(info->width, info->height, lean->max_width > 0 ? lean->max_width : options->max_width,
+                   &parts.output_width, &parts.output_height);
 
     parts.base = BASE;
     uint64_t weights;
@@ -227,7 +217,7 @@ static void add_up(const bs_video_info *info, const bs_process_options *options,
                                            lean->encoder_lean);
         if (outputs->preview_fd >= 0) {
             int width, height;
-            canvas_size(info, BS_PLAN_PREVIEW_WIDTH, &width, &height);
+            bs_canvas_size(parts.output_width, parts.output_height, BS_PLAN_PREVIEW_WIDTH, &width, &height);
             parts.encoder += encoder_bytes(width, height, 1, BS_PLAN_PREVIEW_LEAN);
         }
     } else if (info->photo) {

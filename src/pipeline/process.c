@@ -434,6 +434,7 @@ bs_status bs_process(bs_models *models, const bs_input *input, const bs_process_
     status = hash_open(&hash, input, err);
     if (status == BS_OK)
         status = open_job(job, models, input, err);
+    bs_memory_trim(); /* what opening has touched and the stages will not */
     if (status == BS_OK)
         status = info.photo ? bs_stage_photo(job, err) : run_stages(job, callbacks, &hash, started, err);
     while (status == BS_OK && !hash.done)
