@@ -1,6 +1,6 @@
 /* The API, to read and to try: made in the browser from /openapi.json, with nothing from anywhere else. */
 
-type Schema = { $ref?: string; type?: string | string[]; enum?: string[]; description?: string; format?: string
+type Schema = { $ref?: string; type?: string | string[]; enum?: unknown[]; description?: string; format?: string
   properties?: Record<string, Schema>; required?: string[]; default?: unknown; anyOf?: Schema[]; items?: Schema }
 interface Parameter { $ref?: string; name: string; in: string; required?: boolean; description?: string; schema: Schema }
 interface Answer { $ref?: string; description: string; content?: Record<string, { schema: Schema }> }
@@ -27,7 +27,7 @@ function make(tag: string, text = "", className = ""): HTMLElement {
 
 function typeOf(schema: Schema): string {
   const s = resolve(schema)
-  if (s.enum) return s.enum.join(" | ")
+  if (s.enum) return s.enum.map(String).join(" | ")
   if (s.anyOf) return s.anyOf.map(typeOf).join(" or ")
   if (s.format === "binary") return "file"
   const type = Array.isArray(s.type) ? s.type.join(" or ") : (s.type ?? "anything")
@@ -41,7 +41,7 @@ function inputFor(name: string, where: string, schema: Schema, required: boolean
   const input = document.createElement(s.enum ? "select" : "input") as HTMLInputElement | HTMLSelectElement
   if (s.enum && input instanceof HTMLSelectElement) {
     if (!required) input.append(new Option("", ""))
-    for (const value of s.enum) input.append(new Option(value, value))
+    for (const value of s.enum) input.append(new Option(String(value), String(value)))
   } else if (input instanceof HTMLInputElement) {
     input.type = s.format === "binary" ? "file" : "text"
     input.placeholder = description || s.description || typeOf(s)

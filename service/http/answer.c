@@ -18,7 +18,10 @@ const char *bs_request_header(bs_request *r, const char *name)
 
 const char *bs_request_query(bs_request *r, const char *name)
 {
-    return MHD_lookup_connection_value(r->connection, MHD_GET_ARGUMENT_KIND, name);
+    const char *value = NULL;
+    size_t size = 0;
+    MHD_lookup_connection_value_n(r->connection, MHD_GET_ARGUMENT_KIND, name, strlen(name), &value, &size);
+    return value && strlen(value) != size ? "\x01" : value; /* a value with a NUL in it is none that we know */
 }
 
 bool bs_request_query_int(bs_request *r, const char *name, int64_t min, int64_t max, int64_t *value)

@@ -12,7 +12,7 @@
 
 #include "service/http/internal.h"
 
-enum { ENTRIES_MAX = 200, TITLE_MAX = 200 };
+enum { ENTRIES_MAX = 200, TITLE_MAX = 100 };
 
 struct bs_gallery {
     pthread_mutex_t lock;
@@ -101,6 +101,21 @@ static bs_status replace(bs_gallery *g, json_t *entries, bs_error *err)
 /* -- handlers
  * -------------------------------------------------------------------------------------------------------------- */
 
+/* The body, whose members may be these two (`other` may be NULL); NULL: answered. */
+static json_t *take_body(bs_request *r, const char *one, const char *other)
+{
+    const char *name;
+    json_t *body = bs_request_json(r), *value;
+    bool known = true;
+    json_object_foreach(body, name, value) known = known && (!strcmp(name, one) || (other && !strcmp(name, other)));
+    if (known)
+        return body;
+    bs_answer_error(r, MHD_HTTP_UNPROCESSABLE_CONTENT, "The body takes '%s'%s%s%s and nothing else", one,
+                    other ? " and '" : "", other ? other : "", other ? "'" : "");
+    json_decref(body);
+    return NULL;
+}
+
 /* The id in the body; NULL: answered. */
 static const char *id_in(bs_request *r, json_t *body)
 {
@@ -160,20 +175,30 @@ static bool can_be_shown(bs_request *r, const char *id)
     return !r->response;
 }
 
+/* A text of so many characters, or null. */
+static bool is_title(const json_t *title)
+{
+    int characters = 0;
+    for (const char *c = json_string_value(title); c && *c; c++)
+        characters += (*c & 0xc0) != 0x80;
+    return json_is_null(title) || (json_is_string(title) && characters <= TITLE_MAX);
+}
+
 void bs_handle_gallery_approve(bs_request *r)
 {
     bs_gallery *g = r->http->gallery;
     bs_error err = {0};
     bs_status status = BS_OK;
-    json_t *body = bs_request_json(r), *title;
+    json_t *body = take_body(r, "job_id", "title"), *title = json_object_get(body, "title");
     const char *id = body ? id_in(r, body) : NULL;
-    if (!id || !can_be_shown(r, id))
+    if (!id)
         goto out;
-    title = json_object_get(body, "title");
-    if (title && !json_is_null(title) && (!json_is_string(title) || json_string_length(title) > TITLE_MAX)) {
-        bs_answer_error(r, MHD_HTTP_UNPROCESSABLE_CONTENT, "'title' takes a text of at most %d bytes", TITLE_MAX);
+    if (title && !is_title(title)) {
+        bs_answer_error(r, MHD_HTTP_UNPROCESSABLE_CONTENT, "'title' takes a text of at most %d characters", TITLE_MAX);
         goto out;
     }
+    if (!can_be_shown(r, id))
+        goto out;
     pthread_mutex_lock(&g->lock);
     if (json_array_size(g->entries) >= ENTRIES_MAX && find(g->entries, id) < 0) {
         bs_answer_error(r, MHD_HTTP_CONFLICT, "The gallery is full: %d entries", ENTRIES_MAX);
@@ -201,7 +226,7 @@ void bs_handle_gallery_remove(bs_request *r)
     bs_gallery *g = r->http->gallery;
     bs_error err = {0};
     bs_status status = BS_OK;
-    json_t *body = bs_request_json(r);
+    json_t *body = take_body(r, "job_id", NULL);
     const char *id = body ? id_in(r, body) : NULL;
     if (!id)
         goto out;
@@ -252,17 +277,25 @@ void bs_handle_gallery_reorder(bs_request *r)
     bs_gallery *g = r->http->gallery;
     bs_error err = {0};
     bs_status status = BS_OK;
-    json_t *body = bs_request_json(r);
+    json_t *body = take_body(r, "job_ids", NULL), *ids = json_object_get(body, "job_ids"), *id;
     if (!body)
         return;
+    size_t i;
+    bool proper = json_is_array(ids);
+    if (proper)
+        json_array_foreach(ids, i, id) proper = proper && json_is_string(id) && bs_job_id_valid(json_string_value(id));
+    if (!proper) {
+        bs_answer_error(r, MHD_HTTP_UNPROCESSABLE_CONTENT, "'job_ids' takes a list of job ids");
+        json_decref(body);
+        return;
+    }
     pthread_mutex_lock(&g->lock);
-    json_t *ordered = in_order(g->entries, json_object_get(body, "job_ids"));
+    json_t *ordered = in_order(g->entries, ids);
     if (ordered)
         status = replace(g, ordered, &err);
     pthread_mutex_unlock(&g->lock);
     if (!ordered)
-        bs_answer_error(r, MHD_HTTP_UNPROCESSABLE_CONTENT,
-                        "'job_ids' takes the ids of all jobs in the gallery, each once");
+        bs_answer_error(r, MHD_HTTP_CONFLICT, "'job_ids' is to name every job in the gallery, each once");
     else if (status)
         bs_answer_failure(r, status, &err);
     else

@@ -243,7 +243,7 @@ void bs_handle_cancel(bs_request *r)
     else if (status)
         bs_answer_failure(r, status, &err);
     else if (over && job.state != BS_JOB_CANCELLED)
-        bs_answer_error(r, MHD_HTTP_BAD_REQUEST, "Cannot cancel job with status: %s", bs_job_state_name(job.state));
+        bs_answer_error(r, MHD_HTTP_CONFLICT, "Cannot cancel job with status: %s", bs_job_state_name(job.state));
     else
         bs_answer_json(r, MHD_HTTP_OK,
                        json_pack("{s:s, s:s, s:s}", "job_id", job.id, "status", "cancelled", "message",

@@ -115,7 +115,7 @@ bs_status bs_multipart_open(bs_multipart *m, const char *content_type, const bs_
 static bs_status begin_part(bs_multipart *m, bs_error *err)
 {
     bs_multipart_part part = {0};
-    bool disposition = false;
+    bool named = false;
     if (++m->parts > BS_MULTIPART_PARTS_MAX)
         return fail(m, err, "The form has more than 64 parts");
     m->headers[m->headers_length] = '\0';
@@ -130,9 +130,9 @@ static bs_status begin_part(bs_multipart *m, bs_error *err)
         if (strncasecmp(line, "Content-Disposition:", 20))
             continue;
         const char *value = line + 20 + strspn(line + 20, " \t");
-        disposition = !strncasecmp(value, "form-data", 9);
+        bool is_field = !strncasecmp(value, "form-data", 9);
         value += strcspn(value, ";");
-        find_parameter(value, "name", part.name, sizeof(part.name));
+        named = is_field && find_parameter(value, "name", part.name, sizeof(part.name)); /* "" is a name too */
         part.has_filename = find_parameter(value, "filename", part.filename, sizeof(part.filename));
         char extended[512];
         if (find_parameter(value, "filename*", extended, sizeof(extended))) {
@@ -141,7 +141,7 @@ static bs_status begin_part(bs_multipart *m, bs_error *err)
             part.has_filename = true;
         }
     }
-    if (!disposition || !part.name[0])
+    if (!named)
         return fail(m, err, "A part of the form has no Content-Disposition with a name");
     m->state = BODY;
     m->matched = 0;

@@ -41,7 +41,8 @@ static void *first_line(void *opaque, const char *uri, struct MHD_Connection *co
         return NULL;
     r->http = http;
     r->connection = connection;
-    r->bad_uri = strstr(uri, "%00") != NULL;
+    const char *nul = strstr(uri, "%00");
+    r->bad_uri = nul && (size_t)(nul - uri) < strcspn(uri, "?");
     clock_gettime(CLOCK_MONOTONIC, &r->began);
     const union MHD_ConnectionInfo *info = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
     r->socket = info ? info->socket_context : NULL;

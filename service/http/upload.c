@@ -28,7 +28,7 @@ struct bs_upload {
     bs_incoming incoming;
     bs_job job;
     uint64_t max_bytes, file_bytes, received;
-    bool in_file, has_file;
+    bool in_file, in_field, has_file; /* neither file nor known field: dropped */
     char field[FIELD_SIZE], value[FIELD_SIZE];
     size_t value_length;
     unsigned char head[BS_SNIFF_BYTES];
@@ -94,7 +94,26 @@ static bs_status set_format(bs_job_options *o, const char *value, bs_error *err)
     return BS_OK;
 }
 
-/* One field; an empty one counts as not given, as browsers send it for an empty box. Unknown ones are left alone. */
+static bool is_known(const char *name)
+{
+    static const char *const names[] = {"mode",
+                                        "model",
+                                        "frame_format",
+                                        "interval",
+                                        "frame_extraction_interval",
+                                        "people",
+                                        "max_video_width",
+                                        "max_video_duration_seconds",
+                                        "exact",
+                                        "save_frames",
+                                        "no_video"};
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+        if (!strcmp(name, names[i]))
+            return true;
+    return false;
+}
+
+/* One known field; an empty one counts as not given, as browsers send it for an empty box. */
 static bs_status set_field(bs_upload *u, const bs_settings *settings, const char *name, const char *value,
                            bs_error *err)
 {
@@ -156,6 +175,7 @@ static bs_status begin_part(void *opaque, const bs_multipart_part *part, bs_erro
     bs_request *r = opaque;
     bs_upload *u = r->upload;
     u->in_file = !strcmp(part->name, "file");
+    u->in_field = is_known(part->name);
     u->value_length = 0;
     snprintf(u->field, sizeof(u->field), "%s", part->name);
     if (!u->in_file)
@@ -222,6 +242,8 @@ static bs_status part_data(void *opaque, const void *data, size_t size, bs_error
     bs_upload *u = r->upload;
     if (u->in_file)
         return take_file(r, data, size, err);
+    if (!u->in_field)
+        return BS_OK;
     if (u->value_length + size >= sizeof(u->value))
         return bs_fail(err, BS_ERR_USAGE, "The field '%s' is longer than %d bytes", u->field, FIELD_SIZE - 1);
     memcpy(u->value + u->value_length, data, size);
@@ -235,6 +257,8 @@ static bs_status part_over(void *opaque, bs_error *err)
     bs_upload *u = r->upload;
     if (u->in_file)
         return u->sniffed ? BS_OK : check_kind(u, err);
+    if (!u->in_field)
+        return BS_OK;
     u->value[u->value_length] = '\0';
     if (strlen(u->value) != u->value_length)
         return bs_fail(err, BS_ERR_USAGE, "The field '%s' holds a NUL character", u->field);

@@ -209,7 +209,7 @@ class Beside(unittest.TestCase):
                 self.assertEqual(answer.status, 200, answer.body)
             self.assertEqual([i["job_id"] for i in s.get("/api/gallery").json()["items"]], [one, two])
             self.assertEqual(post("reorder-gallery", {"job_ids": [two, one]}, s.admin()).status, 200)
-            self.assertEqual(post("reorder-gallery", {"job_ids": [two, two]}, s.admin()).status, 422)
+            self.assertEqual(post("reorder-gallery", {"job_ids": [two, two]}, s.admin()).status, 409)
             self.assertEqual(s.request("DELETE", f"/api/cleanup/{one}").status, 403)
             self.assertEqual(s.request("POST", f"/api/cancel/{one}").status, 403)
             s.stop()
