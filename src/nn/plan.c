@@ -12,7 +12,6 @@ enum { NOWHERE = -1, FOREVER = 1 << 30, ALIGN_FLOATS = 16 };
  * the result of RESHAPE within its source, a piece within its concatenation, a sum within its addend. */
 typedef struct value {
     int producer; /* operator, NOWHERE: the graph's input or a constant */
-    int made_at;  /* operator at whose place it is computed (that of the folded-into one) */
     int uses;     /* by needed operators, and 1 if it is a wanted output */
     bool wanted;  /* output */
     int within;
@@ -23,8 +22,9 @@ typedef struct value {
 
 typedef struct fate {
     bool needed, gone; /* gone: it is part of another operator */
-    int add;           /* the ADD that this one performs too, or NOWHERE */
+    int add;           /* the ADD that this one performs too, at its place, or NOWHERE */
     int addend;        /* tensor */
+    int made_by;       /* of an ADD that is gone: the operator that performs it */
 } fate;
 
 typedef struct planner {
@@ -51,10 +51,10 @@ static void find_needed(planner *p, unsigned outputs)
 {
     const bs_nn_model *m = p->m;
     for (int t = 0; t < m->tensor_count; t++)
-        p->values[t] = (value){.producer = NOWHERE, .made_at = NOWHERE, .within = NOWHERE};
+        p->values[t] = (value){.producer = NOWHERE, .within = NOWHERE};
     for (int i = 0; i < m->op_count; i++) {
         p->fates[i] = (fate){.add = NOWHERE, .addend = NOWHERE};
-        p->values[m->ops[i].output].producer = p->values[m->ops[i].output].made_at = i;
+        p->values[m->ops[i].output].producer = i;
     }
     for (int i = 0; i < m->output_count; i++) {
         value *v = &p->values[m->outputs[i]];
@@ -98,38 +98,35 @@ static void fold_window_pads(planner *p)
     }
 }
 
-/* The operator that could add `addend` to its result `t` before storing it, or NOWHERE. */
-static int adder(const planner *p, int t, int addend)
+/* The operator that makes `t` and could add something to it before storing it, or NOWHERE. */
+static int adder(const planner *p, int t)
 {
     int i = p->values[t].producer;
-    if (i == NOWHERE || p->values[t].uses != 1 || p->fates[i].gone || p->fates[i].add != NOWHERE ||
-        p->values[addend].made_at >= i)
+    if (i == NOWHERE || p->values[t].uses != 1 || p->fates[i].gone || p->fates[i].add != NOWHERE)
         return NOWHERE;
     return p->m->ops[i].kind == BS_NN_CONV || p->m->ops[i].kind == BS_NN_RESIZE ? i : NOWHERE;
 }
 
+/* A sum is made by the operator of one addend, at the place of the ADD, where the other addend exists. */
 static void fold_adds(planner *p)
 {
     for (int i = 0; i < p->m->op_count; i++) {
         const bs_nn_op *add = &p->m->ops[i];
         if (!p->fates[i].needed || add->kind != BS_NN_ADD || add->input == add->input2)
             continue;
-        for (int side = 0; side < 2 && !p->fates[i].gone; side++) {
-            int t = input_of(p, add, side), addend = input_of(p, add, !side);
-            int pad = p->values[addend].producer;
-            bool padded = pad != NOWHERE && is_channel_pad(&p->m->ops[pad]) && p->values[addend].uses == 1;
-            if (padded)
-                addend = p->m->ops[pad].input;
-            int into = adder(p, t, addend);
-            if (into == NOWHERE)
-                continue;
-            p->fates[into].add = i;
-            p->fates[into].addend = addend;
-            p->fates[i].gone = true;
-            p->values[add->output].made_at = into;
-            if (padded)
-                p->fates[pad].gone = true;
+        int first = adder(p, add->input), second = adder(p, add->input2);
+        int into = first > second ? first : second; /* the later one waits less */
+        if (into == NOWHERE)
+            continue;
+        int addend = into == first ? add->input2 : add->input, pad = p->values[addend].producer;
+        p->fates[i].gone = true;
+        p->fates[i].made_by = into;
+        p->fates[into].add = i;
+        if (pad != NOWHERE && is_channel_pad(&p->m->ops[pad]) && p->values[addend].uses == 1) {
+            p->fates[pad].gone = true;
+            addend = p->m->ops[pad].input;
         }
+        p->fates[into].addend = addend;
     }
 }
 
@@ -422,9 +419,14 @@ bs_status bs_nn_plan_make(bs_nn_plan *plan, const bs_nn_model *model, unsigned o
     fold_window_pads(&p);
     fold_adds(&p);
     fold_views(&p);
-    for (int i = 0; i < model->op_count; i++)
-        if (p.fates[i].needed && !p.fates[i].gone)
+    for (int i = 0; i < model->op_count; i++) {
+        if (!p.fates[i].needed)
+            continue;
+        if (model->ops[i].kind == BS_NN_ADD && p.fates[i].gone)
+            plan_op(&p, p.fates[i].made_by);
+        else if (!p.fates[i].gone && p.fates[i].add == NOWHERE)
             plan_op(&p, i);
+    }
     find_lifetimes(&p);
     fold_in_place(&p);
     if (!lay_out(&p))
