@@ -185,7 +185,7 @@ static uint64_t convert_bytes(const bs_video_info *info, const bs_process_option
     else if (info->sar_num != info->sar_den)
         bytes += displayed * 3;
     if (outputs->save_frame)
-        bytes += displayed * (options->png ? 6 : 3);
+        bytes += displayed * (options->png ? 6 : 7); /* JPEG: its encoder keeps three pictures of its own */
     return bytes;
 }
 
