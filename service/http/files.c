@@ -25,8 +25,8 @@ static const char *file_named(const char *name)
     return bs_artifact_name_valid(name) ? name : NULL;
 }
 
-/* Opens a result of a completed job; false: answered. */
-static bool open_result(bs_request *r, const char *name, bs_job *job, bs_artifact *out)
+/* Opens a result of a completed job; false: answered, with `early` where the job is not completed. */
+static bool open_result(bs_request *r, const char *name, unsigned early, bs_job *job, bs_artifact *out)
 {
     bs_error err = {0};
     if (!bs_request_job(r))
@@ -45,8 +45,7 @@ static bool open_result(bs_request *r, const char *name, bs_job *job, bs_artifac
         return false;
     }
     if (job->state != BS_JOB_COMPLETED) {
-        bs_answer_error(r, MHD_HTTP_BAD_REQUEST, "Job not completed. Current status: %s",
-                        bs_job_state_name(job->state));
+        bs_answer_error(r, early, "Job not completed. Current status: %s", bs_job_state_name(job->state));
         return false;
     }
     status = bs_artifacts_read(r->http->artifacts, r->job, name, out, &err);
@@ -212,7 +211,7 @@ void bs_handle_download(bs_request *r)
     bs_artifact file;
     char disposition[1024];
     const char *name = file_named(r->name);
-    if (!open_result(r, name, &job, &file))
+    if (!open_result(r, name, MHD_HTTP_BAD_REQUEST, &job, &file))
         return;
     answer_file(r, name, &file);
     attachment(disposition, sizeof(disposition), job.filename, name);
@@ -224,7 +223,7 @@ void bs_handle_serve(bs_request *r)
     bs_job job;
     bs_artifact file;
     const char *name = bs_artifact_name_valid(r->name) ? r->name : NULL;
-    if (!open_result(r, name, &job, &file))
+    if (!open_result(r, name, MHD_HTTP_NOT_FOUND, &job, &file))
         return;
     answer_file(r, name, &file);
 }
