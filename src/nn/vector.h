@@ -76,6 +76,24 @@ static void get_floats(const bs_nn_weights *w, size_t first, size_t count, float
     bs_nn_weights_get(w, first + i, count - i, out + i);
 }
 
+/* One row of a sparse filter of half precision into a panel of zeros: column c at out[c · width]. */
+static void pack_sparse_row(const bs_nn_weights *w, int row, float *out, size_t width)
+{
+    const size_t begin = bs_nn_index(w->segments, w->segment_bytes, (size_t)row);
+    const size_t end = bs_nn_index(w->segments, w->segment_bytes, (size_t)row + 1);
+    float values[8];
+    for (size_t p = begin; p < end; p += 8) {
+        const size_t count = end - p < 8 ? end - p : 8;
+        if (count == 8)
+            widen8(w->data + 2 * p, values);
+        for (size_t i = 0; count < 8 && i < count; i++)
+            values[i] = bs_nn_half_to_float((uint16_t)bs_nn_index(w->data, 2, p + i));
+        for (size_t i = 0; i < count; i++)
+            out[width * (w->index_bytes == 1 ? w->indices[p + i] : bs_nn_index(w->indices, w->index_bytes, p + i))] =
+                values[i];
+    }
+}
+
 /* Outputs `first` to `first + width` (those that exist) of the filter, as [tap][output]; zeros for the others. */
 static void pack_panel(const bs_nn_step *s, int taps, int first, int width, float *out)
 {
@@ -90,6 +108,12 @@ static void pack_panel(const bs_nn_step *s, int taps, int first, int width, floa
         for (int i = o; i < o + 8; i++)
             for (int k = whole; k < taps; k++)
                 bs_nn_weights_get(w, (size_t)(first + i) * (size_t)taps + k, 1, out + (size_t)k * width + i);
+    }
+    if (w->segments && w->value_bytes == 2) {
+        memset(out, 0, sizeof(float) * (size_t)taps * (size_t)width);
+        for (; o < valid; o++)
+            pack_sparse_row(w, first + o, out + o, (size_t)width);
+        return;
     }
     for (; o < valid; o++)
         bs_nn_weights_row(w, first + o, taps, out + o, width);
