@@ -144,7 +144,9 @@ static void decide_by_death(bs_slot *slot)
         return;
     }
     bs_sandbox_explain(slot->wait_status, &slot->limits, why, sizeof(why));
-    if (bs_sandbox_was_the_cause(slot->wait_status))
+    if (slot->innocent)
+        requeue(slot, false, "Waiting: the process that starts jobs died");
+    else if (bs_sandbox_was_the_cause(slot->wait_status))
         finish_as(slot, BS_JOB_FAILED, "%s", why);
     else
         requeue(slot, true, "%s, in each of its %d attempts", why, slot->job.attempts);

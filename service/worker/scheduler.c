@@ -608,7 +608,7 @@ static void lose_zygote(bs_worker *worker, const char *why, int64_t retry_ms)
         bs_slot *slot = &worker->slot[i];
         if (slot->state == BS_SLOT_FREE || slot->ended)
             continue;
-        slot->ended = true;
+        slot->ended = slot->innocent = true;
         slot->wait_status = SIGKILL;
     }
 }
