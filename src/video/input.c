@@ -200,6 +200,12 @@ static bs_status describe_photo(bs_av_input *in, const bs_photo_header *photo, i
     return BS_OK;
 }
 
+/* Demuxers say EIO of damaged files too; whether the disk failed is known here. */
+static int whose_fault(const bs_av_input *in, int code)
+{
+    return code == AVERROR(EIO) && !in->read_error ? AVERROR_INVALIDDATA : code;
+}
+
 /* -- videos ------------------------------------------------------------------------------------------- */
 
 static bs_status open_demuxer(bs_av_input *in, bs_error *err)
@@ -234,7 +240,8 @@ static bs_status open_demuxer(bs_av_input *in, bs_error *err)
     code = avformat_open_input(&in->format, "", kind, &options); /* frees and nulls in->format when it fails */
     av_dict_free(&options);
     if (code < 0)
-        return bs_av_fail(err, BS_ERR_INPUT, code, "'%s' cannot be read: it is damaged or was cut off", in->name);
+        return bs_av_fail(err, BS_ERR_INPUT, whose_fault(in, code), "'%s' cannot be read: it is damaged or was cut off",
+                          in->name);
     return BS_OK;
 }
 
@@ -253,7 +260,7 @@ static bs_status find_streams(bs_av_input *in, int64_t max_pixels, bs_error *err
         av_dict_free(&options[i]);
     av_free(options);
     if (code < 0)
-        return bs_av_fail(err, BS_ERR_INPUT, code, "'%s' cannot be read: it is damaged", in->name);
+        return bs_av_fail(err, BS_ERR_INPUT, whose_fault(in, code), "'%s' cannot be read: it is damaged", in->name);
     return BS_OK;
 }
 
