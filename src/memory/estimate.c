@@ -25,33 +25,67 @@ enum {
 
 /* -- what a decoder keeps ------------------------------------------------------------------------------- */
 
-/* Bytes = pictures × (picture + side × pixels) + context × pixels + fixed. Fitted to libavcodec 59 (Debian 12) and
- * checked with 61 (Debian 13), from 240p to 4K. */
+enum decoder_traits {
+    BY_REFERENCES = 1, /* the header tells how many pictures: reference_frames, and the current one */
+    BY_REORDER = 2,    /* one picture less where nothing is reordered (no B pictures) */
+    ALONE = 4,         /* does not decode several frames at once, whatever threads it is given */
+    INTRA = 8,         /* packets are all of about one size */
+};
+
+/* Bytes = pictures × (picture + side × pixels) + context × pixels + fixed, and for each further frame thread
+ * thread_pictures × (picture + side × pixels) + thread × pixels. Fitted to libavcodec 59 (Debian 12), 240p to 4K, 8 and
+ * 10 bits: the two depths tell pictures and the rest apart. */
 typedef struct decoder_model {
     const char *codec;
-    uint8_t pictures;   /* kept, the current one included, where the header does not tell */
-    bool by_references; /* the header tells: reference_frames and one */
-    bool by_reorder;    /* one less where nothing is reordered (no B pictures) */
-    float side;         /* bytes per pixel beside each picture: motion vectors, block types */
-    float context;      /* bytes per pixel once: line buffers, coefficients, tables */
-    float thread;       /* bytes per pixel for each further frame thread, beside its picture */
+    int traits;
+    float pictures; /* kept, the current one included, where the header does not tell */
+    float side;     /* bytes per pixel beside each picture: motion vectors, block types */
+    float context;  /* bytes per pixel once: line buffers, coefficients, tables */
+    float thread_pictures, thread;
 } decoder_model;
 
 static const decoder_model decoder_models[] = {
-    {"h264", 5, true, false, 0.57f, 0.77f, 0.9f},       {"hevc", 7, true, false, 0.87f, 0.75f, 0.9f},
-    {"av1", 9, false, false, 0.20f, 1.50f, 8.0f},       {"vp9", 6, false, false, 0.30f, 0.40f, 0.7f},
-    {"vp8", 4, false, false, 0.05f, 0.10f, 0.3f},       {"mpeg1video", 3, false, true, 0.30f, 0.40f, 0.0f},
-    {"mpeg2video", 3, false, true, 0.30f, 0.40f, 0.0f}, {"mpeg4", 4, false, true, 0.15f, 0.60f, 0.7f},
-    {"theora", 4, false, false, 0.0f, 2.8f, 2.8f},      {"snow", 5, false, false, 0.0f, 11.0f, 11.0f},
-    {"jpeg2000", 1, false, false, 0.0f, 9.6f, 9.6f},    {"cfhd", 1, false, false, 0.0f, 11.5f, 11.5f},
-    {"mjpeg", 1, false, false, 0.0f, 0.1f, 0.1f},       {"prores", 1, false, false, 0.0f, 0.1f, 0.2f},
-    {"dnxhd", 1, false, false, 0.0f, 0.1f, 0.2f},       {"dvvideo", 1, false, false, 0.0f, 0.1f, 0.1f},
-    {"gif", 1, false, false, 0.0f, 0.1f, 0.1f},         {"webp", 1, false, false, 0.0f, 0.1f, 0.1f},
-    {"rawvideo", 1, false, false, 0.0f, 0.0f, 0.0f},
+    {"h264", BY_REFERENCES, 5, 0.57f, 0.77f, 1, 2.7f},
+    {"hevc", BY_REFERENCES, 7, 0.87f, 0.75f, 1, 1.5f},
+    {"av1", 0, 9.2f, 0, 1.8f, 5.5f, 3.7f}, /* dav1d; eight references */
+    {"vp9", 0, 6, 0.30f, 0.40f, 1, 0.4f},  /* up to eight, of which encoders use three to five */
+    {"vp8", 0, 4, 0.05f, 0.10f, 1, 0.2f},
+    {"mpeg1video", BY_REORDER | ALONE, 3, 0.30f, 0.40f, 0, 0},
+    {"mpeg2video", BY_REORDER | ALONE, 3, 0.30f, 0.40f, 0, 0},
+    {"mpeg4", BY_REORDER, 4, 0.15f, 0.60f, 1, 1.6f},
+    {"flv1", ALONE, 2, 0, 1.7f, 0, 0},
+    {"wmv1", ALONE, 2, 0, 1.7f, 0, 0},
+    {"wmv2", ALONE, 2, 0, 1.7f, 0, 0},
+    {"msmpeg4v2", ALONE, 2, 0, 1.9f, 0, 0},
+    {"msmpeg4v3", ALONE, 2, 0, 1.9f, 0, 0},
+    {"h261", ALONE, 2, 0, 2.5f, 0, 0},
+    {"h263", ALONE, 2, 0, 3.0f, 0, 0},
+    {"rv20", BY_REORDER | ALONE, 3, 0, 2.8f, 0, 0},
+    {"theora", 0, 4, 0, 2.8f, 1, 4.2f},
+    {"snow", ALONE, 5, 0, 11.0f, 0, 0},
+    {"svq1", ALONE, 2, 0, 0.4f, 0, 0},
+    {"jpeg2000", INTRA, 1, 0, 9.6f, 1, 9.6f},
+    {"cfhd", INTRA, 1, 0, 11.5f, 1, 13.8f},
+    {"prores", INTRA, 1, 0, 0.1f, 1, 0.6f},
+    {"dnxhd", INTRA, 1, 0, 0.1f, 1, 0.2f},
+    {"png", INTRA, 2, 0, 0.1f, 2, 0.3f},
+    {"apng", 0, 2, 0, 0.1f, 2, 0.3f},
+    {"huffyuv", INTRA, 1, 0, 1.7f, 1, 5.0f},
+    {"ffvhuff", INTRA, 1, 0, 1.7f, 1, 5.0f},
+    {"utvideo", INTRA, 1, 0, 0.3f, 1, 1.2f},
+    {"ffv1", INTRA | ALONE, 2, 0, 0.3f, 0, 0},
+    {"mjpeg", INTRA | ALONE, 1, 0, 0.1f, 0, 0},
+    {"dvvideo", INTRA | ALONE, 1, 0, 0.1f, 0, 0},
+    {"rawvideo", INTRA | ALONE, 1, 0, 0, 0, 0},
+    {"webp", INTRA | ALONE, 1, 0, 0.1f, 0, 0},
+    {"qtrle", ALONE, 1, 0, 0.1f, 0, 0},
+    {"gif", ALONE, 1, 0, 0.1f, 0, 0},
+    {"msvideo1", ALONE, 1, 0, 0.1f, 0, 0},
+    {"cinepak", ALONE, 1, 0, 0.2f, 0, 0},
 };
 
-/* Older codecs predict from one or two pictures, and lossless ones keep a few rows or a second picture. */
-static const decoder_model other_decoder = {"", 3, false, true, 0.0f, 1.6f, 1.6f};
+/* Codecs that were not measured: like the older ones, which predict from one or two pictures. */
+static const decoder_model other_decoder = {"", BY_REORDER, 4, 0, 1.8f, 1, 1.8f};
 
 static const decoder_model *model_of(const char *codec)
 {
@@ -83,23 +117,24 @@ static uint64_t picture_bytes(const bs_video_info *info)
     return coded_pixels(info) * 6;
 }
 
-static int pictures_kept(const bs_video_info *info, const decoder_model *model)
+static float pictures_kept(const bs_video_info *info, const decoder_model *model)
 {
-    if (model->by_references && info->reference_frames > 0) {
+    if ((model->traits & BY_REFERENCES) && strstr(info->profile, "Intra"))
+        return 2;
+    if ((model->traits & BY_REFERENCES) && info->reference_frames > 0) {
         int references = info->reference_frames > info->reorder_frames ? info->reference_frames : info->reorder_frames;
-        return references + 1;
+        return (float)(references + 1);
     }
-    return model->pictures - (model->by_reorder && info->reorder_frames == 0);
+    return model->pictures - ((model->traits & BY_REORDER) && info->reorder_frames == 0 ? 1.0f : 0.0f);
 }
 
 static uint64_t decoder_bytes(const bs_video_info *info, int threads)
 {
     const decoder_model *model = model_of(info->codec);
-    uint64_t pixels = coded_pixels(info), picture = picture_bytes(info);
-    int further = threads - 1;
-    double side = (double)pixels * (double)model->side;
-    double bytes = (pictures_kept(info, model) + further) * ((double)picture + side) +
-                   (double)pixels * ((double)model->context + further * (double)model->thread);
+    double pixels = (double)coded_pixels(info), further = model->traits & ALONE ? 0 : threads - 1;
+    double pictures = (double)pictures_kept(info, model) + further * (double)model->thread_pictures;
+    double bytes = pictures * ((double)picture_bytes(info) + pixels * (double)model->side) +
+                   pixels * ((double)model->context + further * (double)model->thread);
     return (uint64_t)bytes + DECODER_FIXED;
 }
 
@@ -149,8 +184,10 @@ static uint64_t demuxer_bytes(const bs_video_info *info)
     if (frames > file) /* what is claimed and cannot be there */
         frames = file + 1;
     uint64_t packets = frames * (info->audio_streams > 0 ? 2 : 1), mean = file / frames;
-    uint64_t largest = info->photo ? file : mean * 6 < file ? mean * 6 : file;
-    return BASE + packets * INDEX_ENTRY + largest * 2;
+    /* The largest packet against the mean one: a key frame, but hardly more than the picture itself. */
+    uint64_t largest = model_of(info->codec)->traits & INTRA ? mean + mean / 3 : mean * 6;
+    uint64_t most = info->photo ? file : picture_bytes(info) / 5 * 6;
+    return BASE + packets * INDEX_ENTRY + (largest < most ? largest : most) * 2;
 }
 
 /* -- the sum --------------------------------------------------------------------------------------------- */
@@ -192,7 +229,8 @@ static uint64_t convert_bytes(const bs_video_info *info, const bs_process_option
 static void add_up(const bs_video_info *info, const bs_process_options *options, const bs_outputs *outputs,
                    const leanness *lean, bs_estimate_parts *out)
 {
-    enum { BASE = 17 * MB, CODE = 12 * MB, LEAST = 27 * MB }; /* CODE: of BASE, pages of program and libraries */
+    /* CODE: of BASE, pages of program and libraries. A photo needs no encoder of videos. */
+    enum { BASE = 20 * MB, BASE_PHOTO = 17 * MB, CODE = 13 * MB, LEAST = 27 * MB };
     int interval = bs_process_interval(options);
     bool video = makes_video(info, outputs);
     bs_estimate_parts parts = {.decoder_threads = lean->decoder_threads,
@@ -201,7 +239,7 @@ static void add_up(const bs_video_info *info, const bs_process_options *options,
     bs_canvas_size(info->width, info->height, lean->max_width > 0 ? lean->max_width : options->max_width,
                    &parts.output_width, &parts.output_height);
 
-    parts.base = BASE;
+    parts.base = info->photo ? BASE_PHOTO : BASE;
     uint64_t weights;
     parts.model = model_bytes(bs_process_model(options), &weights);
     parts.shared = CODE + weights;
@@ -233,7 +271,7 @@ static void add_up(const bs_video_info *info, const bs_process_options *options,
 bs_status bs_estimate(const bs_video_info *info, const bs_process_options *options, const bs_outputs *outputs,
                       bs_estimate_parts *out, bs_error *err)
 {
-    int threads = options->threads > 0 ? options->threads : DEFAULT_THREADS;
+    int threads = info->photo ? 1 : options->threads > 0 ? options->threads : DEFAULT_THREADS;
     const leanness steps[] = {
         {threads, threads, 0, 0, ""},
         {threads, 1, 1, 0, "an encoder that looks less far ahead, with one thread"},
