@@ -10,6 +10,7 @@
 #include <bodyscript/memory.h>
 
 #include "cli/cli.h"
+#include "service/service.h"
 
 static const cli_option options[] = {
     {"json", 'j', NULL, "as one JSON object"},
@@ -88,6 +89,13 @@ static json_t *models_report(bool *complete, char *isa, size_t isa_size)
     return o;
 }
 
+static json_t *store_report(const bs_settings *settings, bool *sound)
+{
+    char state[700];
+    *sound = bs_service_store_state(settings, state, sizeof(state)) == BS_OK;
+    return json_pack("{s:b, s:s}", "sound", (int)*sound, "state", state);
+}
+
 static json_t *settings_report(const bs_settings *settings)
 {
     static const char *const origins[] = {"default", "file", "environment", "option"};
@@ -121,6 +129,7 @@ static void print_text(json_t *report)
     printf("models     %s\n", json_string_value(error ? error : json_object_get(models, "folder")));
     printf("sandbox    seccomp: %s; Landlock: %s\n", yes(json_is_true(json_object_get(sandbox, "seccomp"))),
            yes(landlock > 0));
+    printf("store      %s\n", json_string_value(json_object_get(json_object_get(report, "store"), "state")));
     printf("\nsettings\n");
     json_object_foreach(json_object_get(report, "settings"), name, value)
     {
@@ -132,7 +141,7 @@ static void print_text(json_t *report)
 int cli_doctor(int argc, char **argv)
 {
     bs_settings settings;
-    bool json = false, complete = false;
+    bool json = false, complete = false, sound = false;
     char isa[32] = "none";
     int words, exit_code;
     for (int i = 0; i < BS_SETTINGS_COUNT; i++)
@@ -147,6 +156,7 @@ int cli_doctor(int argc, char **argv)
     json_object_set_new(report, "models", models_report(&complete, isa, sizeof(isa)));
     json_object_set_new(report, "isa", json_string(isa));
     json_object_set_new(report, "sandbox", sandbox_report());
+    json_object_set_new(report, "store", store_report(&settings, &sound));
     json_object_set_new(report, "settings", settings_report(&settings));
     if (!json)
         print_text(report);
@@ -154,5 +164,5 @@ int cli_doctor(int argc, char **argv)
         cli_print_json(json_incref(report));
     json_decref(report);
     bs_settings_release(&settings);
-    return complete ? 0 : bs_exit_code(BS_ERR_FAILED);
+    return complete && sound ? 0 : bs_exit_code(BS_ERR_FAILED);
 }

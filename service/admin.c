@@ -3,15 +3,13 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include <jansson.h>
-
-#include <bodyscript/memory.h>
 
 #include "service/artifacts/artifacts.h"
 #include "service/jobs/store.h"
 #include "service/service.h"
-#include "service/worker/sandbox.h"
 
 enum { STOP_WAIT_MS = 8000, STOP_LOOK_MS = 50 };
 
@@ -262,65 +260,28 @@ bs_status bs_service_jobs_cleanup(const bs_settings *settings, const char *id, b
 
 /* -- doctor --------------------------------------------------------------------------------------------- */
 
-static bs_status check_store(const bs_settings *settings, char *text, size_t size, bs_store_totals *totals)
+bs_status bs_service_store_state(const bs_settings *settings, char *text, size_t size)
 {
+    char path[4096];
     bs_store *store = NULL;
+    bs_store_totals totals = {0};
     bs_error err = {0};
-    bs_status status = bs_store_open(&store, settings, &err);
-    if (status == BS_OK) {
-        snprintf(text, size, "%s", bs_store_describe(store));
-        status = bs_store_check(store, &err);
+    snprintf(path, sizeof(path), "%s/jobs.db", settings->data_dir);
+    if (!settings->database_url && access(path, F_OK)) {
+        snprintf(text, size, "sqlite, %s: made at the first start", path);
+        return BS_OK;
     }
+    bs_status status = bs_store_open(&store, settings, &err);
     if (status == BS_OK)
-        status = bs_store_totals_get(store, totals, &err);
-    if (status != BS_OK)
+        status = bs_store_check(store, &err);
+    if (status == BS_OK)
+        status = bs_store_totals_get(store, &totals, &err);
+    if (status == BS_OK)
+        snprintf(text, size, "%s: sound, %" PRId64 " pending, %" PRId64 " processing, %" PRId64 " completed",
+                 bs_store_describe(store), totals.jobs[BS_JOB_PENDING], totals.jobs[BS_JOB_PROCESSING],
+                 totals.jobs[BS_JOB_COMPLETED]);
+    else
         snprintf(text, size, "%s", err.text);
     bs_store_close(&store);
     return status;
-}
-
-bs_status bs_service_doctor(const bs_settings *settings, bool json, FILE *out, bs_error *err)
-{
-    bs_memory_limits limits = {0};
-    bs_store_totals totals = {0};
-    char store[600];
-    bool seccomp;
-    int landlock;
-    bs_status status = bs_memory_read_limits(&limits, err);
-    if (status != BS_OK)
-        return status;
-    bs_sandbox_offer(&seccomp, &landlock);
-    bs_status store_status = check_store(settings, store, sizeof(store), &totals);
-    const double mib = 1 << 20;
-    if (json)
-        status = print_json(out,
-                            json_pack("{s:f, s:f, s:i, s:s, s:I, s:I, s:I, s:I, s:b, s:i, s:b, s:s, s:I, s:I}",
-                                      "memory_physical_mb", (double)limits.physical / mib, "memory_cgroup_mb",
-                                      (double)limits.cgroup / mib, "cgroup_version", limits.cgroup_version, "cgroup",
-                                      limits.cgroup_path, "memory_limit_mb", (json_int_t)settings->memory_limit_mb,
-                                      "memory_cleanup_mb", (json_int_t)settings->memory_cleanup_mb, "memory_reject_mb",
-                                      (json_int_t)settings->memory_reject_mb, "memory_critical_mb",
-                                      (json_int_t)settings->memory_critical_mb, "seccomp", (int)seccomp, "landlock",
-                                      landlock, "store_ok", (int)(store_status == BS_OK), "store", store,
-                                      "jobs_pending", (json_int_t)totals.jobs[BS_JOB_PENDING], "jobs_processing",
-                                      (json_int_t)totals.jobs[BS_JOB_PROCESSING]),
-                            err);
-    else {
-        fprintf(out, "memory     %" PRId64 " MB to use (machine %.0f MB", settings->memory_limit_mb,
-                (double)limits.physical / mib);
-        if (limits.cgroup_version)
-            fprintf(out, ", cgroup v%d %s %.0f MB", limits.cgroup_version, limits.cgroup_path,
-                    (double)limits.cgroup / mib);
-        fprintf(out, "); clean-up from %" PRId64 ", refusals from %" PRId64 ", critical from %" PRId64 " MB\n",
-                settings->memory_cleanup_mb, settings->memory_reject_mb, settings->memory_critical_mb);
-        fprintf(out, "sandbox    seccomp %s, Landlock %s", seccomp ? "yes" : "NO", landlock ? "version " : "no");
-        if (landlock)
-            fprintf(out, "%d", landlock);
-        fprintf(out, "\nstore      %s: %s", store, store_status == BS_OK ? "sound" : "NOT USABLE");
-        if (store_status == BS_OK)
-            fprintf(out, ", %" PRId64 " pending, %" PRId64 " processing", totals.jobs[BS_JOB_PENDING],
-                    totals.jobs[BS_JOB_PROCESSING]);
-        fputc('\n', out);
-    }
-    return status == BS_OK && store_status != BS_OK ? bs_fail(err, store_status, "%s", store) : status;
 }

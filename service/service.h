@@ -22,7 +22,7 @@ bs_status bs_service_jobs_cancel(const bs_settings *settings, const char *id, bo
 /* `id` NULL: everything that has expired, else that job and its files (stopped first where it runs). */
 bs_status bs_service_jobs_cleanup(const bs_settings *settings, const char *id, bool json, FILE *out, bs_error *err);
 
-/* What this machine offers to the service, for `doctor`: memory limit, cgroup, sandbox, store. */
-bs_status bs_service_doctor(const bs_settings *settings, bool json, FILE *out, bs_error *err);
+/* The state of the job store as one sentence, for `doctor`; nothing is made where there is none yet. */
+bs_status bs_service_store_state(const bs_settings *settings, char *text, size_t size);
 
 #endif

@@ -388,9 +388,3 @@ void bs_sandbox_explain(int wait_status, const bs_sandbox_limits *limits, char *
     default: snprintf(out, size, "its process crashed (signal %d, %s)", number, strsignal(number));
     }
 }
-
-void bs_sandbox_offer(bool *seccomp, int *landlock)
-{
-    *seccomp = prctl(PR_GET_SECCOMP, 0, 0, 0, 0) >= 0 && seccomp_api_get() > 0;
-    *landlock = landlock_version();
-}

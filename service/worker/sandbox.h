@@ -31,7 +31,4 @@ void bs_sandbox_explain(int wait_status, const bs_sandbox_limits *limits, char *
 /* Whether another try would end the same way (a forbidden call, a limit), so that there is none. */
 bool bs_sandbox_was_the_cause(int wait_status);
 
-/* What this kernel offers: seccomp, and the version of Landlock (0: none). */
-void bs_sandbox_offer(bool *seccomp, int *landlock);
-
 #endif
