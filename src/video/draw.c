@@ -45,14 +45,6 @@ typedef struct capsule {
     float ax, ay, bx, by, r;
 } capsule;
 
-static float distance_to(const capsule *c, float x, float y)
-{
-    const float dx = c->bx - c->ax, dy = c->by - c->ay, length = dx * dx + dy * dy;
-    float t = length > 0 ? ((x - c->ax) * dx + (y - c->ay) * dy) / length : 0;
-    t = t < 0 ? 0 : t > 1 ? 1 : t;
-    return hypotf(x - (c->ax + t * dx), y - (c->ay + t * dy));
-}
-
 /* The columns that the capsule reaches in the row at y: of the part of its axis that is near enough. */
 static void reach(const capsule *c, float y, float margin, float *left, float *right)
 {
@@ -68,6 +60,25 @@ static void reach(const capsule *c, float y, float margin, float *left, float *r
     *right = fmaxf(x0, x1) + margin;
 }
 
+/* Without a branch, so that the compiler makes vectors of it: half of the overlay's time is spent here. Coverage is
+ * what the distance from the axis leaves of the pixel, clamped to one. */
+static void blend_row(uint8_t *row, int from, int to, float y, const capsule *c, uint8_t value, float alpha)
+{
+    const float dx = c->bx - c->ax, dy = c->by - c->ay, length = dx * dx + dy * dy;
+    const float inverse = length > 0 ? 1 / length : 0, py = y - c->ay, along = py * dy, edge = c->r + 0.5f;
+    const float ax = c->ax, target = (float)value;
+    for (int x = from; x <= to; x++) {
+        const float px = (float)x - ax;
+        float t = (px * dx + along) * inverse;
+        t = t < 0 ? 0 : t > 1 ? 1 : t;
+        const float ex = px - t * dx, ey = py - t * dy;
+        float coverage = edge - sqrtf(ex * ex + ey * ey);
+        coverage = (coverage < 0 ? 0 : coverage > 1 ? 1 : coverage) * alpha;
+        const float before = (float)row[x];
+        row[x] = (uint8_t)(before + (target - before) * coverage + 0.5f);
+    }
+}
+
 static void fill(uint8_t *plane, ptrdiff_t stride, int width, int height, const capsule *c, uint8_t value, float alpha)
 {
     const float margin = c->r + 1;
@@ -78,13 +89,7 @@ static void fill(uint8_t *plane, ptrdiff_t stride, int width, int height, const 
         reach(c, (float)y, margin, &left, &right);
         const int from = (int)fmaxf(0, floorf(left)), to = (int)fminf((float)width - 1, ceilf(right));
         uint8_t *const row = plane + y * stride;
-        for (int x = from; x <= to; x++) {
-            float coverage = c->r + 0.5f - distance_to(c, (float)x, (float)y);
-            if (coverage <= 0)
-                continue;
-            coverage = (coverage > 1 ? 1 : coverage) * alpha;
-            row[x] = (uint8_t)((float)row[x] + ((float)value - (float)row[x]) * coverage + 0.5f);
-        }
+        blend_row(row, from, to, (float)y, c, value, alpha);
     }
 }
 
