@@ -175,7 +175,7 @@ static bs_taps plane_of(const bs_image *image, int c)
 
 /* From weighted sums of component samples to R, G, B of 0–255, and a half more, to be rounded down: ITU-T H.273,
  * 8.3 and equations 38 to 40. */
-static void conversion_of(const bs_image *image, const bs_taps plane[3], float m[9], float bias[3])
+static void conversion_of(const bs_image *image, const int weight_bits[3], float m[9], float bias[3])
 {
     static const double kr[] = {0.299, 0.2126, 0.2627}, kb[] = {0.114, 0.0722, 0.0593};
     double scale[3], zero[3];
@@ -188,7 +188,7 @@ static void conversion_of(const bs_image *image, const bs_taps plane[3], float m
         zero[c] = chroma ? 128 * unit : full ? 0 : 16 * unit;
         scale[c] = 1 / (full ? most : (chroma ? 224 : 219) * unit);
         zero[c] *= scale[c];
-        scale[c] = ldexp(scale[c], -(plane[c].frac_x + plane[c].frac_y));
+        scale[c] = ldexp(scale[c], -weight_bits[c]);
     }
     const double r = kr[image->matrix], b = kb[image->matrix], g = 1 - r - b;
     const double yuv[9] = {1, 0, 2 - 2 * r, 1, -(2 - 2 * b) * b / g, -(2 - 2 * r) * r / g, 1, 2 - 2 * b, 0};
@@ -215,6 +215,8 @@ typedef struct crop {
     bool exact;
     int planes; /* 1 where R, G and B are the same */
     bs_taps plane[3];
+    bool cubic; /* chroma is subsampled, and interpolated by cubics */
+    bs_cubic across, down;
     float matrix[9], bias[3]; /* to RGB, where it is not exact */
     float value[256];         /* the tensor's value of each 8-bit sample */
 } crop;
@@ -249,21 +251,102 @@ static void to_stored(const bs_image *image, int32_t *x, int32_t *y, int count)
     }
 }
 
-/* Interpolates one plane at coordinates of the stored picture. Continuing the edge outside is the same as
- * clamping the coordinate. Chroma samples lie in the middle of the pixels that share them: libswscale's
- * conversion, which made the reference data, places them so. */
-static void sample_plane(const crop *c, const bs_taps *t, const int32_t *x, const int32_t *y, int32_t *out)
+/* The weights at one phase between two chroma samples c and c + 1, of the samples c - 1 … c + 2. Every pixel has its
+ * chroma by a cubic (libswscale's bicubic, parameters 0 and 0.6) from samples that lie in the middle of the pixels that
+ * share them: that is how the RGB pictures of the reference data were made. Between two pixels the crop is linear.
+ * The outermost of the five samples that two pixels need has next to no weight; its neighbour takes it over. */
+static void cubic_weights(int phase, float w[4])
 {
-    int32_t px[BS_CROP_MAX], py[BS_CROP_MAX];
+    static const float before[4] = {-0.028125f, 0.240625f, 0.871875f, -0.084375f}; /* a quarter before sample c */
+    const int at = phase + 16, pixel = at / 32; /* pixel 0: before c + 1/4, 1: before c + 3/4, 2: before c + 5/4 */
+    const float a = (float)(at % 32) / 32;
+    memset(w, 0, 4 * sizeof(w[0]));
+    for (int side = 0; side < 2; side++) { /* the pixels on both sides of the place, at c + (2 n - 1) / 4 */
+        const int n = pixel + side;
+        const float share = side ? a : 1 - a;
+        for (int i = 0; i < 4; i++) {
+            /* even n: a quarter before sample c + n / 2; odd n: a quarter after sample c + (n - 1) / 2, mirrored */
+            const int tap = n % 2 ? (n - 1) / 2 + 2 - i : n / 2 - 2 + i;
+            const int kept = tap < -1 ? -1 : tap > 2 ? 2 : tap;
+            w[kept + 1] += share * before[i];
+        }
+    }
+    if (phase == 0) { /* on a sample: both outermost ones are left out, so that a mirrored picture gives the same */
+        w[2] += w[3];
+        w[3] = 0;
+        w[0] = w[2] = (w[0] + w[2]) / 2;
+    }
+}
+
+static void fill_cubic(bs_cubic *c, int size, int frac)
+{
+    c->size = size;
+    c->frac = frac;
+    const int one = 1 << frac;
+    for (int phase = 0; phase < one; phase++) {
+        /* whole numbers for the phases up to the middle; the others are these, mirrored */
+        const int near = phase <= one / 2 ? phase : one - phase;
+        float w[4] = {0, 1 - (float)near / (float)one, (float)near / (float)one, 0};
+        int whole[4];
+        if (frac == BS_COORD_BITS + 1)
+            cubic_weights(near, w);
+        for (int i = 0; i < 4; i++)
+            whole[i] = (int)lrintf(w[i] * 128);
+        const int rest = 128 - whole[0] - whole[1] - whole[2] - whole[3];
+        whole[1] += near == one / 2 ? rest / 2 : rest;
+        whole[2] += near == one / 2 ? rest - rest / 2 : 0;
+        if (near != phase) {
+            const int mirrored[4] = {whole[3], whole[2], whole[1], whole[0]};
+            memcpy(whole, mirrored, sizeof(whole));
+        }
+        for (int moved = -2; moved <= 2; moved++) { /* what lies outside is what lies at the edge */
+            int16_t *out = c->weight[moved + 2][phase];
+            memset(out, 0, 4 * sizeof(out[0]));
+            for (int i = 0; i < 4; i++)
+                out[i - moved < 0 ? 0 : i - moved > 3 ? 3 : i - moved] += (int16_t)whole[i];
+        }
+    }
+}
+
+/* Clamped into the picture: continuing the edge outside is the same as clamping the coordinate. */
+static void clamp_to_picture(const bs_image *image, int32_t *x, int32_t *y, int count)
+{
+    const int32_t right = (image->width - 1) << BS_COORD_BITS, bottom = (image->height - 1) << BS_COORD_BITS;
+    for (int i = 0; i < count; i++) {
+        x[i] = clamp(x[i], 0, right);
+        y[i] = clamp(y[i], 0, bottom);
+    }
+}
+
+/* From pixels to the samples of a chroma plane, which lie in the middle of the pixels that share them. */
+static void to_chroma(const bs_taps *t, const int32_t *x, const int32_t *y, int count, bool inside, int32_t *px,
+                      int32_t *py)
+{
     const int32_t half = 1 << (BS_COORD_BITS - 1);
     const int32_t shift_x = half - (half << (t->frac_x - BS_COORD_BITS));
     const int32_t shift_y = half - (half << (t->frac_y - BS_COORD_BITS));
     const int32_t right = (t->width - 1) << t->frac_x, bottom = (t->height - 1) << t->frac_y;
-    for (int i = 0; i < c->size; i++) {
-        px[i] = clamp(x[i] + shift_x, 0, right);
-        py[i] = clamp(y[i] + shift_y, 0, bottom);
+    for (int i = 0; i < count; i++) {
+        px[i] = inside ? clamp(x[i] + shift_x, 0, right) : x[i] + shift_x;
+        py[i] = inside ? clamp(y[i] + shift_y, 0, bottom) : y[i] + shift_y;
     }
-    c->kernels->taps(t, px, py, c->size, out);
+}
+
+/* The weighted sums of all planes at a row of coordinates of the stored picture, clamped into it. */
+static void sample_planes(const crop *c, const int32_t *x, const int32_t *y, int32_t sum[3][BS_CROP_MAX])
+{
+    int32_t px[BS_CROP_MAX], py[BS_CROP_MAX];
+    if (c->cubic) {
+        int32_t *const chroma[2] = {sum[1], sum[2]};
+        to_chroma(&c->plane[1], x, y, c->size, false, px, py);
+        c->kernels->cubic(&c->plane[1], &c->across, &c->down, px, py, c->size, chroma);
+    }
+    for (int p = 0; p < (c->cubic ? 1 : c->planes); p++) {
+        const bool subsampled_plane = c->plane[p].frac_x + c->plane[p].frac_y > 2 * BS_COORD_BITS;
+        if (subsampled_plane)
+            to_chroma(&c->plane[p], x, y, c->size, true, px, py);
+        c->kernels->taps(&c->plane[p], subsampled_plane ? px : x, subsampled_plane ? py : y, c->size, sum[p]);
+    }
 }
 
 /* The weight, of 32, of the two taps along one axis that lie inside a picture of `size` pixels. */
@@ -283,35 +366,49 @@ static bool row_is_inside(const crop *c, const int32_t *x, const int32_t *y)
     return in;
 }
 
-static void exact_row(const crop *c, const int32_t *x, const int32_t *y, bool black_border, float *out)
+static void exact_row(const crop *c, int32_t sum[3][BS_CROP_MAX], const int32_t *weight, float *out)
 {
-    int32_t sum[3][BS_CROP_MAX];
-    for (int p = 0; p < c->planes; p++) {
-        sample_plane(c, &c->plane[p], x, y, sum[p]);
-        /* Taps along an axis are either all inside, or the ones inside all show the same clamped sample:
-         * what the taps outside added has the weight that is missing. */
-        for (int i = 0; black_border && i < c->size; i++)
-            sum[p][i] = (int32_t)((int64_t)sum[p][i] * inside(x[i], c->image->width) * inside(y[i], c->image->height) >>
-                                  2 * BS_COORD_BITS);
-    }
+    /* Taps along an axis are either all inside, or the ones inside all show the same clamped sample:
+     * what the taps outside added has the weight that is missing. */
+    for (int p = 0; weight && p < c->planes; p++)
+        for (int i = 0; i < c->size; i++)
+            sum[p][i] = (int32_t)((int64_t)sum[p][i] * weight[i] >> 2 * BS_COORD_BITS);
     for (int i = 0; i < c->size; i++)
         for (int k = 0; k < 3; k++)
             out[3 * i + k] = c->value[(sum[c->planes == 1 ? 0 : k][i] + 512) >> 10];
 }
 
-static void converted_row(const crop *c, const int32_t *x, const int32_t *y, bool black_border, float *out)
+static void converted_row(const crop *c, int32_t sum[3][BS_CROP_MAX], const int32_t *weight, float *out)
 {
-    int32_t sum[3][BS_CROP_MAX];
-    for (int p = 0; p < c->planes; p++)
-        sample_plane(c, &c->plane[p], x, y, sum[p]);
     const int32_t *const plane[3] = {sum[0], sum[c->planes == 1 ? 0 : 1], sum[c->planes == 1 ? 0 : 2]};
     c->kernels->convert(c->matrix, c->bias, plane, c->size, out);
-    for (int i = 0; black_border && i < c->size; i++)
-        for (int k = 0; k < 3; k++)
-            out[3 * i + k] *= (float)(inside(x[i], c->image->width) * inside(y[i], c->image->height)) *
-                              (1.0f / 1024.0f);
+    for (int i = 0; weight && i < 3 * c->size; i++)
+        out[i] *= (float)weight[i / 3] * (1.0f / 1024.0f);
     for (int i = 0; c->kind == BS_CROP_DETECTOR && i < 3 * c->size; i++)
         out[i] = 2.0f * out[i] - 1.0f;
+}
+
+static void crop_row(const crop *c, const double m[9], int row, float *out)
+{
+    int32_t x[BS_CROP_MAX], y[BS_CROP_MAX], weight[BS_CROP_MAX], sum[3][BS_CROP_MAX];
+    c->kernels->coordinates(m, row, c->size, x, y);
+    to_stored(c->image, x, y, c->size);
+    const bool black_border = c->kind == BS_CROP_DETECTOR && !row_is_inside(c, x, y);
+    for (int i = 0; black_border && i < c->size; i++)
+        weight[i] = inside(x[i], c->image->width) * inside(y[i], c->image->height);
+    clamp_to_picture(c->image, x, y, c->size);
+    sample_planes(c, x, y, sum);
+    (c->exact ? exact_row : converted_row)(c, sum, black_border ? weight : NULL, out);
+}
+
+/* Cubics are for chroma that is subsampled by two along one axis or both, in planes of at least four samples. */
+static bool wants_cubics(const crop *c)
+{
+    const bs_taps *t = &c->plane[1];
+    return c->image->model == BS_COLOR_YUV && (t->frac_x > BS_COORD_BITS || t->frac_y > BS_COORD_BITS) &&
+           t->frac_x <= BS_COORD_BITS + 1 && t->frac_y <= BS_COORD_BITS + 1 && t->width >= 4 && t->height >= 4 &&
+           t->step == c->plane[2].step && t->bytes == c->plane[2].bytes && t->mask < 1 << 15 &&
+           c->plane[2].mask < 1 << 15;
 }
 
 extern const bs_crop_kernels bs_crop_kernels_portable;
@@ -338,16 +435,19 @@ void bs_crop(const bs_image *image, const bs_crop_region *region, bs_crop_kind k
               .exact = is_exact(image),
               .planes = component_count(image)};
     double m[9];
+    int weight_bits[3];
     for (int p = 0; p < 3; p++)
         c.plane[p] = plane_of(image, p < c.planes ? p : 0);
-    fill_values(&c);
-    conversion_of(image, c.plane, c.matrix, c.bias);
-    map_of(region, c.size, m);
-    for (int row = 0; row < c.size; row++, out += 3 * c.size) {
-        int32_t x[BS_CROP_MAX], y[BS_CROP_MAX];
-        kernels->coordinates(m, row, c.size, x, y);
-        to_stored(image, x, y, c.size);
-        const bool black_border = kind == BS_CROP_DETECTOR && !row_is_inside(&c, x, y);
-        (c.exact ? exact_row : converted_row)(&c, x, y, black_border, out);
+    c.cubic = wants_cubics(&c);
+    if (c.cubic) {
+        fill_cubic(&c.across, c.plane[1].width, c.plane[1].frac_x);
+        fill_cubic(&c.down, c.plane[1].height, c.plane[1].frac_y);
     }
+    for (int p = 0; p < 3; p++)
+        weight_bits[p] = c.cubic && p ? 14 : c.plane[p].frac_x + c.plane[p].frac_y;
+    fill_values(&c);
+    conversion_of(image, weight_bits, c.matrix, c.bias);
+    map_of(region, c.size, m);
+    for (int row = 0; row < c.size; row++, out += 3 * c.size)
+        crop_row(&c, m, row, out);
 }

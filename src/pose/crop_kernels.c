@@ -93,6 +93,35 @@ static void taps_in_c(const bs_taps *t, const int32_t *x, const int32_t *y, int 
         out[i] = tap(t, x[i], y[i]);
 }
 
+/* The first of the four samples that a coordinate needs, moved inside, and their weights. */
+static inline int32_t cubic_start(const bs_cubic *c, int32_t v, const int16_t **weight)
+{
+    const int32_t start = (v >> c->frac) - 1, last = c->size - 4;
+    const int32_t from = start < 0 ? 0 : start > last ? last : start;
+    *weight = c->weight[from - start + 2][v & ((1 << c->frac) - 1)];
+    return from;
+}
+
+static inline int32_t cubic_tap(const bs_taps *t, const bs_cubic *across, const bs_cubic *down, int32_t x, int32_t y)
+{
+    const int16_t *wx, *wy;
+    const int32_t x0 = cubic_start(across, x, &wx), y0 = cubic_start(down, y, &wy);
+    const uint8_t *p = t->base + y0 * t->stride + (ptrdiff_t)x0 * t->step;
+    int32_t sum = 0;
+    for (int i = 0; i < 4; i++, p += t->stride)
+        sum += wy[i] * (sample(t, p) * wx[0] + sample(t, p + t->step) * wx[1] + sample(t, p + 2 * t->step) * wx[2] +
+                        sample(t, p + 3 * t->step) * wx[3]);
+    return sum;
+}
+
+static void cubic_in_c(const bs_taps chroma[2], const bs_cubic *across, const bs_cubic *down, const int32_t *x,
+                       const int32_t *y, int from, int count, int32_t *const out[2])
+{
+    for (int i = from; i < count; i++)
+        for (int p = 0; p < 2; p++)
+            out[p][i] = cubic_tap(&chroma[p], across, down, x[i], y[i]);
+}
+
 #ifdef __AVX2__
 /* Four bytes of each of eight rows from byte `offset`, without reading past the row's end: the load is moved back
  * where it would, and the word shifted. What lies past the end has no weight. */
@@ -174,12 +203,18 @@ static inline __m256i taps_of_eight(const bs_taps *t, const gather_plan *g, cons
     return _mm256_add_epi32(_mm256_mullo_epi32(a, by), _mm256_mullo_epi32(b, ay));
 }
 
-static void taps(const bs_taps *t, const int32_t *x, const int32_t *y, int count, int32_t *out)
+/* Whether a plane can be reached by 32-bit offsets, four bytes at a time. */
+static bool fits_gathers(const bs_taps *t)
 {
     const int64_t bytes_in_row = (int64_t)(t->width - 1) * t->step + t->bytes;
     const int64_t stride = t->stride < 0 ? -t->stride : t->stride;
+    return bytes_in_row >= 4 && stride * t->height + bytes_in_row < INT32_MAX;
+}
+
+static void taps(const bs_taps *t, const int32_t *x, const int32_t *y, int count, int32_t *out)
+{
     int i = 0;
-    if (bytes_in_row >= 4 && stride * t->height + bytes_in_row < INT32_MAX) {
+    if (fits_gathers(t)) {
         const gather_plan g = plan_gathers(t);
         const bool narrow = t->bytes == 1 && t->frac_x <= 7;
         for (; i + 8 <= count; i += 8) {
@@ -190,7 +225,103 @@ static void taps(const bs_taps *t, const int32_t *x, const int32_t *y, int count
     }
     taps_in_c(t, x + i, y + i, count - i, out + i);
 }
+
+/* How the four neighbours of a row are loaded: one load of a row must hold all of them, and no more than the row. */
+typedef enum cubic_load { LOAD_BYTES, LOAD_EVERY_OTHER_BYTE, LOAD_WORDS, LOAD_ONE_BY_ONE } cubic_load;
+
+static cubic_load cubic_load_of(const bs_taps *t)
+{
+    if (t->bytes == 1 && !t->shift && t->mask == 255)
+        return t->step == 1 ? LOAD_BYTES : t->step == 2 ? LOAD_EVERY_OTHER_BYTE : LOAD_ONE_BY_ONE;
+    return t->bytes == 2 && t->step == 2 && !t->swap ? LOAD_WORDS : LOAD_ONE_BY_ONE;
+}
+
+static inline int64_t load8(const uint8_t *p)
+{
+    int64_t v;
+    memcpy(&v, p, sizeof(v));
+    return v;
+}
+
+static inline int32_t load4(const uint8_t *p)
+{
+    int32_t v;
+    memcpy(&v, p, sizeof(v));
+    return v;
+}
+
+/* The 4 × 4 samples at `p`, a row in each 64 bits. Eight scalar loads are sooner done than a gather. */
+static inline __m256i cubic_block(const bs_taps *t, cubic_load how, const uint8_t *p)
+{
+    const ptrdiff_t s = t->stride;
+    if (how == LOAD_BYTES)
+        return _mm256_cvtepu8_epi16(_mm_setr_epi32(load4(p), load4(p + s), load4(p + 2 * s), load4(p + 3 * s)));
+    const __m256i v = _mm256_setr_epi64x(load8(p), load8(p + s), load8(p + 2 * s), load8(p + 3 * s));
+    if (how == LOAD_EVERY_OTHER_BYTE)
+        return _mm256_and_si256(v, _mm256_set1_epi16(0xff));
+    return _mm256_and_si256(_mm256_srl_epi16(v, _mm_cvtsi32_si128(t->shift)), _mm256_set1_epi16((short)t->mask));
+}
+
+/* Each of four values four times over: 0 0 0 0 1 1 1 1 … as 16 bits; and 0 0 1 1 2 2 3 3 as 32 bits. */
+static inline __m256i weights_across(const int16_t w[4])
+{
+    return _mm256_set1_epi64x(load8((const uint8_t *)w));
+}
+
+static inline __m256i weights_down(const int16_t w[4])
+{
+    const __m256i v = _mm256_castsi128_si256(_mm_cvtepi16_epi32(_mm_cvtsi64_si128(load8((const uint8_t *)w))));
+    return _mm256_permutevar8x32_epi32(v, _mm256_setr_epi32(0, 0, 1, 1, 2, 2, 3, 3));
+}
+
+static inline int32_t sum_of_eight(__m256i v)
+{
+    __m128i s = _mm_add_epi32(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1));
+    s = _mm_add_epi32(s, _mm_shuffle_epi32(s, 0x4e));
+    return _mm_cvtsi128_si32(_mm_add_epi32(s, _mm_shuffle_epi32(s, 0xb1)));
+}
+
+static inline void cubic_at(const bs_taps chroma[2], cubic_load how, const bs_cubic *across, const bs_cubic *down,
+                            const int32_t *x, const int32_t *y, int count, int32_t *const out[2])
+{
+    /* every other byte: the load of a row's last four samples may go one byte too far */
+    const int32_t last_x = how == LOAD_EVERY_OTHER_BYTE ? across->size - 5 : across->size - 4;
+    for (int i = 0; i < count; i++) {
+        const int16_t *wx, *wy;
+        const int32_t x0 = cubic_start(across, x[i], &wx), y0 = cubic_start(down, y[i], &wy);
+        if (x0 > last_x) {
+            cubic_in_c(chroma, across, down, x, y, i, i + 1, out);
+            continue;
+        }
+        const __m256i horizontal = weights_across(wx), vertical = weights_down(wy);
+        for (int p = 0; p < 2; p++) {
+            const uint8_t *at = chroma[p].base + y0 * chroma[p].stride + (ptrdiff_t)x0 * chroma[p].step;
+            const __m256i rows = _mm256_madd_epi16(cubic_block(&chroma[p], how, at), horizontal);
+            out[p][i] = sum_of_eight(_mm256_mullo_epi32(rows, vertical));
+        }
+    }
+}
+
+static void cubic(const bs_taps chroma[2], const bs_cubic *across, const bs_cubic *down, const int32_t *x,
+                  const int32_t *y, int count, int32_t *const out[2])
+{
+    const cubic_load how = cubic_load_of(&chroma[0]);
+    if (how == LOAD_BYTES)
+        cubic_at(chroma, LOAD_BYTES, across, down, x, y, count, out);
+    else if (how == LOAD_EVERY_OTHER_BYTE)
+        cubic_at(chroma, LOAD_EVERY_OTHER_BYTE, across, down, x, y, count, out);
+    else if (how == LOAD_WORDS)
+        cubic_at(chroma, LOAD_WORDS, across, down, x, y, count, out);
+    else
+        cubic_in_c(chroma, across, down, x, y, 0, count, out);
+}
 #else
+static void cubic(const bs_taps chroma[2], const bs_cubic *across, const bs_cubic *down, const int32_t *x,
+                  const int32_t *y, int count, int32_t *const out[2])
+{
+    cubic_in_c(chroma, across, down, x, y, 0, count, out);
+}
+
 static void taps(const bs_taps *t, const int32_t *x, const int32_t *y, int count, int32_t *out)
 {
     taps_in_c(t, x, y, count, out);
@@ -199,16 +330,21 @@ static void taps(const bs_taps *t, const int32_t *x, const int32_t *y, int count
 
 static void convert(const float m[9], const float bias[3], const int32_t *const plane[3], int count, float *out)
 {
-    for (int i = 0; i < count; i++) {
-        const float a = (float)plane[0][i], b = (float)plane[1][i], c = (float)plane[2][i];
-        for (int k = 0; k < 3; k++) {
-            float v = m[3 * k] * a + m[3 * k + 1] * b + m[3 * k + 2] * c + bias[k];
-            v = v < 0.5f ? 0.5f : v;
-            v = v > 255.5f ? 255.5f : v;
-            out[3 * i + k] = (float)(int32_t)v * (1.0f / 255.0f);
+    float channel[3][BS_CROP_MAX];
+    for (int k = 0; k < 3; k++) {
+        for (int i = 0; i < count; i++) {
+            const float v = m[3 * k] * (float)plane[0][i] + m[3 * k + 1] * (float)plane[1][i] +
+                            m[3 * k + 2] * (float)plane[2][i] + bias[k];
+            int32_t n = (int32_t)v; /* a few hundred at most, whatever the samples are */
+            n = n < 0 ? 0 : n;
+            n = n > 255 ? 255 : n;
+            channel[k][i] = (float)n * (1.0f / 255.0f);
         }
     }
+    for (int i = 0; i < count; i++)
+        for (int k = 0; k < 3; k++)
+            out[3 * i + k] = channel[k][i];
 }
 
 extern const bs_crop_kernels BS_CROP_KERNELS;
-const bs_crop_kernels BS_CROP_KERNELS = {.coordinates = coordinates, .taps = taps, .convert = convert};
+const bs_crop_kernels BS_CROP_KERNELS = {.coordinates = coordinates, .taps = taps, .cubic = cubic, .convert = convert};

@@ -20,6 +20,16 @@ typedef struct bs_taps {
     int frac_x, frac_y;
 } bs_taps;
 
+/* One axis of the way from subsampled chroma to a place between two pixels: libswscale's upsampling by a cubic of
+ * four taps at the two pixels, and the crop's own interpolation between these, as one set of weights. */
+typedef struct bs_cubic {
+    int size; /* of the plane along this axis, in samples; at least 4 */
+    int frac; /* fractional bits of a coordinate */
+    /* for a coordinate c + p / 2^frac: the weights of the samples c - 1 … c + 2, in 1/128, moved by 2 - i samples where
+     * some of these would lie outside (which are then the edge's) */
+    int16_t weight[5][128][4];
+} bs_cubic;
+
 typedef struct bs_crop_kernels {
     /* x[i], y[i]: where output sample i of row `row` lies in the displayed picture, in 1/32 pixel, half to even.
      * `m` is the 3 × 3 map from output to picture. OpenCV's order: blocks of 64 columns. `count` is a multiple of 4. */
@@ -27,7 +37,11 @@ typedef struct bs_crop_kernels {
     /* out[i]: the sum of the four taps at (x[i], y[i]) weighted by integers that add up to
      * 1 << (frac_x + frac_y). */
     void (*taps)(const bs_taps *t, const int32_t *x, const int32_t *y, int count, int32_t *out);
-    /* out[3 i + c] = floor(clamp(bias[c] + sum over k of m[3 c + k] * plane[k][i], 0.5, 255.5)) / 255: R, G, B in whole
+    /* The same for both chroma planes at once (they lie alike) by cubics: coordinates in [-half a sample, size - half];
+     * the weights add up to 1 << 14. Samples have at most 15 bits. */
+    void (*cubic)(const bs_taps chroma[2], const bs_cubic *across, const bs_cubic *down, const int32_t *x,
+                  const int32_t *y, int count, int32_t *const out[2]);
+    /* out[3 i + c] = clamp(floor(bias[c] + sum over k of m[3 c + k] * plane[k][i]), 0, 255) / 255: R, G, B in whole
      * steps of 8 bits (the bias holds the half that rounds), which is nearer to a crop of an RGB picture than leaving
      * them unrounded. */
     void (*convert)(const float m[9], const float bias[3], const int32_t *const plane[3], int count, float *out);
