@@ -378,27 +378,62 @@ static void exact_row(const crop *c, int32_t sum[3][BS_CROP_MAX], const int32_t 
             out[3 * i + k] = c->value[(sum[c->planes == 1 ? 0 : k][i] + 512) >> 10];
 }
 
-static void converted_row(const crop *c, int32_t sum[3][BS_CROP_MAX], const int32_t *weight, float *out)
+static void converted_row(const crop *c, int32_t sum[3][BS_CROP_MAX], float *out)
 {
     const int32_t *const plane[3] = {sum[0], sum[c->planes == 1 ? 0 : 1], sum[c->planes == 1 ? 0 : 2]};
     c->kernels->convert(c->matrix, c->bias, plane, c->size, out);
-    for (int i = 0; weight && i < 3 * c->size; i++)
-        out[i] *= (float)weight[i / 3] * (1.0f / 1024.0f);
-    for (int i = 0; c->kind == BS_CROP_DETECTOR && i < 3 * c->size; i++)
-        out[i] = 2.0f * out[i] - 1.0f;
+}
+
+/* The detector's row where the picture is not RGB: each of the four pixels around a sample is converted and rounded to
+ * 8 bits on its own, then interpolated, as from an RGB picture. Clipped colours make a difference of several grey
+ * levels, and the choice between overlapping detections sees it. The landmark crop, taken on every picture, does
+ * without. */
+static void pixelwise_row(const crop *c, const int32_t *x, const int32_t *y, const int32_t *weight, float *out)
+{
+    int32_t sum[3][BS_CROP_MAX], px[BS_CROP_MAX], py[BS_CROP_MAX], total[3 * BS_CROP_MAX] = {0};
+    const int32_t whole = ~((1 << BS_COORD_BITS) - 1), one = 1 << BS_COORD_BITS;
+    for (int corner = 0; corner < 4; corner++) {
+        const bool right = corner & 1, below = corner >> 1;
+        for (int i = 0; i < c->size; i++) {
+            px[i] = (x[i] & whole) + (right ? one : 0);
+            py[i] = (y[i] & whole) + (below ? one : 0);
+        }
+        clamp_to_picture(c->image, px, py, c->size); /* beyond the last pixel: that has no weight */
+        sample_planes(c, px, py, sum);
+        const int32_t *const plane[3] = {sum[0], sum[c->planes == 1 ? 0 : 1], sum[c->planes == 1 ? 0 : 2]};
+        c->kernels->convert(c->matrix, c->bias, plane, c->size, out);
+        for (int i = 0; i < c->size; i++) {
+            const int32_t ax = x[i] & (one - 1), ay = y[i] & (one - 1);
+            const int32_t w = (right ? ax : one - ax) * (below ? ay : one - ay);
+            for (int k = 0; k < 3; k++)
+                total[3 * i + k] += w * (int32_t)(out[3 * i + k] * 255.0f + 0.5f);
+        }
+    }
+    for (int i = 0; i < 3 * c->size; i++) {
+        const int32_t t = weight ? (int32_t)((int64_t)total[i] * weight[i / 3] >> 2 * BS_COORD_BITS) : total[i];
+        out[i] = c->value[(t + 512) >> 10];
+    }
 }
 
 static void crop_row(const crop *c, const double m[9], int row, float *out)
 {
-    int32_t x[BS_CROP_MAX], y[BS_CROP_MAX], weight[BS_CROP_MAX], sum[3][BS_CROP_MAX];
+    int32_t x[BS_CROP_MAX], y[BS_CROP_MAX], share[BS_CROP_MAX], sum[3][BS_CROP_MAX];
     c->kernels->coordinates(m, row, c->size, x, y);
     to_stored(c->image, x, y, c->size);
     const bool black_border = c->kind == BS_CROP_DETECTOR && !row_is_inside(c, x, y);
+    const int32_t *weight = black_border ? share : NULL;
     for (int i = 0; black_border && i < c->size; i++)
-        weight[i] = inside(x[i], c->image->width) * inside(y[i], c->image->height);
+        share[i] = inside(x[i], c->image->width) * inside(y[i], c->image->height);
     clamp_to_picture(c->image, x, y, c->size);
+    if (!c->exact && c->kind == BS_CROP_DETECTOR) {
+        pixelwise_row(c, x, y, weight, out);
+        return;
+    }
     sample_planes(c, x, y, sum);
-    (c->exact ? exact_row : converted_row)(c, sum, black_border ? weight : NULL, out);
+    if (c->exact)
+        exact_row(c, sum, weight, out);
+    else
+        converted_row(c, sum, out);
 }
 
 /* Cubics are for chroma that is subsampled by two along one axis or both, in planes of at least four samples. */
