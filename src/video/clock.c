@@ -1,7 +1,7 @@
 /* Time stamps that can be trusted (see clock.h). */
 #include "clock.h"
 
-enum { JITTER_US = 1000000 }; /* backward by less: a disordered frame. By more: another beginning */
+enum { JITTER_STEPS = 4 }; /* backward by less: a disordered frame. By more: perhaps another beginning */
 
 void bs_clock_init(bs_clock *clock, int64_t step_us, int64_t leap_us)
 {
@@ -41,7 +41,7 @@ int64_t bs_clock_next(bs_clock *clock, int64_t raw_us)
         return clock->last_us = time;
     }
     /* Half a step, so that the next frame can be where it says: one bad stamp moves no other. */
-    if (step <= 0 && step > -JITTER_US)
+    if (step <= 0 && step > -JITTER_STEPS * clock->step_us)
         return repair(clock, clock->step_us / 2);
 
     /* A leap. One alone is a bad stamp; a second one from there on is a new timeline, which goes on from here. */

@@ -336,7 +336,7 @@ static double sane_rate(AVRational rate)
 static void describe_times(const bs_av_input *in, const AVStream *stream, bs_video_info *info)
 {
     info->frame_rate = sane_rate(stream->avg_frame_rate);
-    if (!info->frame_rate)
+    if (info->frame_rate < 1 && sane_rate(stream->r_frame_rate) > 0) /* one absurd time stamp spoils the average */
         info->frame_rate = sane_rate(stream->r_frame_rate);
     if (stream->duration != AV_NOPTS_VALUE && stream->duration > 0)
         info->duration_us = av_rescale_q(stream->duration, stream->time_base, AV_TIME_BASE_Q);

@@ -36,6 +36,8 @@ struct bs_video_reader {
     atomic_bool too_large; /* the stream asked for a larger picture than allowed */
     atomic_int large_width, large_height;
     int last_width, last_height, last_format;
+    bs_orientation orientation; /* what the stream itself said last */
+    bs_video_frame *first;      /* decoded when the reader was opened, not yet given */
 };
 
 /* -- opening ---------------------------------------------------------------------------------------- */
@@ -106,43 +108,8 @@ static void start_clock(bs_video_reader *r)
 {
     const double rate = r->in.info.frame_rate;
     const bool broadcast = r->in.format && (r->in.format->iformat->flags & AVFMT_TS_DISCONT);
-    bs_clock_init(&r->clock, rate > 0 ? (int64_t)(1e6 / rate + 0.5) : FALLBACK_STEP_US,
+    bs_clock_init(&r->clock, rate >= 1 ? (int64_t)(1e6 / rate + 0.5) : FALLBACK_STEP_US,
                   broadcast ? LEAP_BROADCAST_US : LEAP_US);
-}
-
-bs_status bs_video_reader_open(bs_video_reader **out, const bs_input *input, const bs_video_reader_options *options,
-                               bs_error *err)
-{
-    bs_video_reader *r = calloc(1, sizeof(*r));
-    if (!r)
-        return bs_fail(err, BS_ERR_NOMEM, "not enough memory to open a video");
-    r->options = *options;
-    if (r->options.threads < 1)
-        r->options.threads = 1;
-
-    bs_status status = bs_av_input_open(&r->in, input, options->max_pixels, err);
-    if (status) { /* closed already */
-        free(r);
-        return status;
-    }
-    if (!r->options.max_pixels)
-        r->options.max_pixels = r->in.info.photo ? BS_MAX_PHOTO_PIXELS : BS_MAX_VIDEO_PIXELS;
-    r->packet = av_packet_alloc();
-    r->picture = av_frame_alloc();
-    if (!r->packet || !r->picture)
-        status = bs_fail(err, BS_ERR_NOMEM, "'%s' cannot be opened: not enough memory", r->in.name);
-    if (!status)
-        status = open_sound(r, err);
-    if (!status)
-        status = open_decoder(r, err);
-    if (status) {
-        bs_video_reader_close(&r);
-        return status;
-    }
-    start_clock(r);
-    r->report.truncated = bs_file_is_cut(r->in.fd, r->in.size);
-    *out = r;
-    return BS_OK;
 }
 
 void bs_video_reader_close(bs_video_reader **reader)
@@ -151,6 +118,7 @@ void bs_video_reader_close(bs_video_reader **reader)
         return;
     bs_video_reader *const r = *reader;
     *reader = NULL;
+    bs_video_frame_unref(&r->first);
     avcodec_free_context(&r->decoder);
     av_frame_free(&r->picture);
     av_packet_free(&r->packet);
@@ -263,8 +231,10 @@ static void set_geometry(bs_video_reader *r, AVFrame *picture)
     if (r->in.format && orientation == BS_ORIENT_NORMAL && side && side->size >= 9 * sizeof(int32_t)) {
         int32_t matrix[9];
         memcpy(matrix, side->data, sizeof(matrix));
-        orientation = bs_orientation_of_matrix(matrix);
+        r->orientation = bs_orientation_of_matrix(matrix); /* said at key frames, meant for all */
     }
+    if (r->in.format && orientation == BS_ORIENT_NORMAL)
+        orientation = r->orientation;
     bs_frame_set_orientation(picture, orientation);
     if (r->in.format)
         picture->sample_aspect_ratio = av_guess_sample_aspect_ratio(r->in.format, r->in.format->streams[r->in.video],
@@ -278,6 +248,15 @@ static int64_t raw_time(const bs_video_reader *r, const AVFrame *picture)
     if (!r->in.format || picture->best_effort_timestamp == AV_NOPTS_VALUE)
         return BS_NO_TIME;
     return av_rescale_q(picture->best_effort_timestamp, r->in.format->streams[r->in.video]->time_base, AV_TIME_BASE_Q);
+}
+
+static bool is_interlaced(const AVFrame *picture)
+{
+#if LIBAVUTIL_VERSION_INT >= AV_VERSION_INT(58, 7, 100)
+    return picture->flags & AV_FRAME_FLAG_INTERLACED;
+#else
+    return picture->interlaced_frame;
+#endif
 }
 
 static bool is_damaged(const AVFrame *picture)
@@ -328,6 +307,19 @@ static bs_status wrap_picture(bs_video_reader *r, bs_video_frame **out, bs_error
     return BS_OK;
 }
 
+/* What only the pictures themselves say, before anything is laid out by it. */
+static void complete_info(bs_video_reader *r, const bs_video_frame *frame)
+{
+    const AVFrame *const picture = frame->picture;
+    const AVRational sar = bs_sane_sar(picture->sample_aspect_ratio);
+    r->in.info.orientation = bs_frame_orientation(picture);
+    r->in.info.sar_num = sar.num;
+    r->in.info.sar_den = sar.den;
+    r->in.info.width = frame->width;
+    r->in.info.height = frame->height;
+    r->in.info.interlaced |= is_interlaced(picture);
+}
+
 static bs_status at_end(bs_video_reader *r, bs_error *err)
 {
     r->ended = true;
@@ -336,7 +328,7 @@ static bs_status at_end(bs_video_reader *r, bs_error *err)
     return bs_av_fail(err, BS_ERR_INPUT, AVERROR_INVALIDDATA, "'%s' holds no picture that can be decoded", r->in.name);
 }
 
-bs_status bs_video_reader_read(bs_video_reader *r, bs_video_frame **out, bs_error *err)
+static bs_status read_frame(bs_video_reader *r, bs_video_frame **out, bs_error *err)
 {
     while (!r->ended) {
         const int code = avcodec_receive_frame(r->decoder, r->picture);
@@ -358,4 +350,54 @@ bs_status bs_video_reader_read(bs_video_reader *r, bs_video_frame **out, bs_erro
             return status;
     }
     return r->report.frames ? BS_EOF : at_end(r, err);
+}
+
+/* -- from outside --------------------------------------------------------------------------------------- */
+
+bs_status bs_video_reader_open(bs_video_reader **out, const bs_input *input, const bs_video_reader_options *options,
+                               bs_error *err)
+{
+    bs_video_reader *r = calloc(1, sizeof(*r));
+    if (!r)
+        return bs_fail(err, BS_ERR_NOMEM, "not enough memory to open a video");
+    r->options = *options;
+    if (r->options.threads < 1)
+        r->options.threads = 1;
+
+    bs_status status = bs_av_input_open(&r->in, input, options->max_pixels, err);
+    if (status) { /* closed already */
+        free(r);
+        return status;
+    }
+    if (!r->options.max_pixels)
+        r->options.max_pixels = r->in.info.photo ? BS_MAX_PHOTO_PIXELS : BS_MAX_VIDEO_PIXELS;
+    r->packet = av_packet_alloc();
+    r->picture = av_frame_alloc();
+    if (!r->packet || !r->picture)
+        status = bs_fail(err, BS_ERR_NOMEM, "'%s' cannot be opened: not enough memory", r->in.name);
+    if (!status)
+        status = open_sound(r, err);
+    if (!status)
+        status = open_decoder(r, err);
+    if (!status) {
+        start_clock(r);
+        r->report.truncated = bs_file_is_cut(r->in.fd, r->in.size);
+        status = read_frame(r, &r->first, err);
+    }
+    if (status) {
+        bs_video_reader_close(&r);
+        return status;
+    }
+    complete_info(r, r->first);
+    *out = r;
+    return BS_OK;
+}
+
+bs_status bs_video_reader_read(bs_video_reader *r, bs_video_frame **out, bs_error *err)
+{
+    if (!r->first)
+        return read_frame(r, out, err);
+    *out = r->first;
+    r->first = NULL;
+    return BS_OK;
 }

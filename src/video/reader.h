@@ -45,7 +45,8 @@ typedef struct bs_video_reader_report {
     int64_t size_changes;   /* the stream changed its picture size or format */
 } bs_video_reader_report;
 
-/* BS_ERR_INPUT: not a video or photo, no video stream, damaged beyond reading; BS_ERR_LIMIT: claims too much. */
+/* Decodes the first picture, so that the info is what the pictures say, too.
+ * BS_ERR_INPUT: not a video or photo, no video stream, damaged beyond reading; BS_ERR_LIMIT: claims too much. */
 bs_status bs_video_reader_open(bs_video_reader **out, const bs_input *input, const bs_video_reader_options *options,
                                bs_error *err);
 void bs_video_reader_close(bs_video_reader **reader);
@@ -54,8 +55,7 @@ void bs_video_reader_close(bs_video_reader **reader);
 const bs_video_info *bs_video_reader_info(const bs_video_reader *reader);
 bs_video_reader_report bs_video_reader_report_now(const bs_video_reader *reader);
 
-/* The next frame in order of presentation; the caller unrefs it. BS_EOF at the end. A file of which not one
- * frame could be decoded is BS_ERR_INPUT. */
+/* The next frame in order of presentation; the caller unrefs it. BS_EOF at the end. */
 bs_status bs_video_reader_read(bs_video_reader *reader, bs_video_frame **out, bs_error *err);
 
 /* NULL where sound was not asked for or the input has none. */
