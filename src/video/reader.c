@@ -11,6 +11,7 @@
 #include "av.h"
 #include "clock.h"
 #include "reader.h"
+#include "skip.h"
 #include "sound.h"
 
 enum {
@@ -29,8 +30,11 @@ struct bs_video_reader {
     AVFrame *picture;
     bs_sound *sound;
     bs_clock clock;
+    bs_skipper *skipper; /* NULL: every frame is decoded */
     bs_video_reader_report report;
-    bool drained; /* no packet is left: the decoder gives what it has */
+    bool exhausted;   /* the demuxer has given its last packet */
+    bool has_picture; /* the decoder gave one; it is in r->picture */
+    bool drained;     /* no packet is left: the decoder gives what it has */
     bool ended;
     int errors;            /* in a row */
     atomic_bool too_large; /* the stream asked for a larger picture than allowed */
@@ -119,6 +123,7 @@ void bs_video_reader_close(bs_video_reader **reader)
     bs_video_reader *const r = *reader;
     *reader = NULL;
     bs_video_frame_unref(&r->first);
+    bs_skipper_close(&r->skipper);
     avcodec_free_context(&r->decoder);
     av_frame_free(&r->picture);
     av_packet_free(&r->packet);
@@ -154,7 +159,7 @@ static bs_status stop_for_size(bs_video_reader *r, bs_error *err)
                    (double)r->options.max_pixels / 1e6);
 }
 
-/* Counts what was lost. BS_OK: go on. */
+/* Notes what was lost. BS_OK: go on. */
 static bs_status take_error(bs_video_reader *r, int code, bs_error *err)
 {
     if (atomic_load(&r->too_large))
@@ -164,6 +169,8 @@ static bs_status take_error(bs_video_reader *r, int code, bs_error *err)
     if (r->in.read_error)
         return bs_fail(err, BS_ERR_IO, "'%s' cannot be read: %s", r->in.name, strerror(r->in.read_error));
     r->errors++;
+    if (r->skipper)
+        bs_skipper_stop(r->skipper);
     return BS_OK;
 }
 
@@ -204,10 +211,31 @@ static bs_status next_packet(bs_video_reader *r, bs_error *err)
     return BS_EOF;
 }
 
+/* The same, less what can be left out. */
+static bs_status next_wanted_packet(bs_video_reader *r, bs_error *err)
+{
+    if (!r->skipper)
+        return next_packet(r, err);
+    while (!r->exhausted && bs_skipper_has_room(r->skipper)) {
+        const bs_status status = next_packet(r, err);
+        if (status < 0)
+            return status;
+        r->exhausted = status == BS_EOF;
+        if (status == BS_OK)
+            bs_skipper_put(r->skipper, r->packet);
+    }
+    if (bs_skipper_take(r->skipper, r->packet))
+        return BS_OK;
+    return r->exhausted ? BS_EOF : BS_AGAIN;
+}
+
 /* Gives the decoder its next packet, or tells it that there are none. */
 static bs_status feed(bs_video_reader *r, bs_error *err)
 {
-    const bs_status status = next_packet(r, err);
+    bs_status status;
+    do {
+        status = next_wanted_packet(r, err);
+    } while (status == BS_AGAIN);
     if (status < 0)
         return status;
     if (status == BS_EOF)
@@ -267,6 +295,8 @@ static bool is_damaged(const AVFrame *picture)
 static void count_frame(bs_video_reader *r, const bs_video_frame *frame)
 {
     const AVFrame *const picture = frame->picture;
+    if (r->skipper)
+        bs_skipper_given(r->skipper, picture->pts, frame->index);
     r->report.frames++;
     r->report.frames_damaged += frame->damaged;
     r->errors = 0;
@@ -328,20 +358,46 @@ static bs_status at_end(bs_video_reader *r, bs_error *err)
     return bs_av_fail(err, BS_ERR_INPUT, AVERROR_INVALIDDATA, "'%s' holds no picture that can be decoded", r->in.name);
 }
 
+/* In place of a frame that was left out. */
+static bs_status give_skipped(bs_video_reader *r, int64_t pts, bs_video_frame **out, bs_error *err)
+{
+    bs_video_frame *const frame = calloc(1, sizeof(*frame));
+    if (!frame)
+        return bs_fail(err, BS_ERR_NOMEM, "'%s' cannot be decoded: not enough memory", r->in.name);
+    const int64_t raw = av_rescale_q(pts, r->in.format->streams[r->in.video]->time_base, AV_TIME_BASE_Q);
+    *frame = (bs_video_frame){
+        .index = r->report.frames++,
+        .time_us = bs_clock_next(&r->clock, raw),
+        .skipped = true,
+        .width = r->in.info.width,
+        .height = r->in.info.height,
+        .references = 1,
+    };
+    *out = frame;
+    return BS_OK;
+}
+
 static bs_status read_frame(bs_video_reader *r, bs_video_frame **out, bs_error *err)
 {
+    int64_t pts;
     while (!r->ended) {
+        if (r->has_picture && r->skipper && bs_skipper_due(r->skipper, r->picture->pts, &pts))
+            return give_skipped(r, pts, out, err);
+        if (r->has_picture) {
+            r->has_picture = false;
+            r->ended = r->in.info.photo; /* further pictures in the file are previews */
+            return wrap_picture(r, out, err);
+        }
         const int code = avcodec_receive_frame(r->decoder, r->picture);
         bs_status status = BS_OK;
         if (code >= 0) {
-            status = wrap_picture(r, out, err);
-            r->ended = r->in.info.photo; /* further pictures in the file are previews */
-            return status;
-        }
-        if (code == AVERROR_EOF || (r->drained && r->errors > MAX_DRAIN_ERRORS))
-            return at_end(r, err);
-        if (code == AVERROR(EAGAIN)) {
-            status = r->drained ? at_end(r, err) : feed(r, err);
+            r->has_picture = true;
+        } else if (code == AVERROR_EOF || (r->drained && (code == AVERROR(EAGAIN) || r->errors > MAX_DRAIN_ERRORS))) {
+            if (r->skipper && bs_skipper_due(r->skipper, INT64_MAX, &pts))
+                return give_skipped(r, pts, out, err);
+            status = at_end(r, err);
+        } else if (code == AVERROR(EAGAIN)) {
+            status = feed(r, err);
         } else {
             r->report.frames_damaged++;
             status = take_error(r, code, err);
@@ -379,6 +435,8 @@ bs_status bs_video_reader_open(bs_video_reader **out, const bs_input *input, con
         status = open_sound(r, err);
     if (!status)
         status = open_decoder(r, err);
+    if (!status && r->in.format && r->options.only_every > 1)
+        status = bs_skipper_open(&r->skipper, r->in.format->streams[r->in.video]->codecpar, r->options.only_every, err);
     if (!status) {
         start_clock(r);
         r->report.truncated = bs_file_is_cut(r->in.fd, r->in.size);
