@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Every format that the program promises, made with ffmpeg from one clip and run through `bodyscript process`.
 
-usage: formats.py [--write]
+usage: test_formats.py [--write]
 
 One second and a half of the sample clip (a man, whole body) goes through every container, codec, pixel format,
 colour description, orientation and kind of time stamp. The clip as it is, lossless, is the reference: a variant is
@@ -10,6 +10,7 @@ stamps are held against what the variant was made with. The result is docs/forma
 cell is wrong, or where the committed table is not the one that was made; with it the table is written.
 """
 import argparse
+import concurrent.futures
 import csv
 import json
 import math
@@ -226,7 +227,7 @@ def variants(base, work):
 
     def change(path, second):
         first = ["-frames:v", "20", "-c:v", "libx264", "-preset", "ultrafast", "-crf", "12"]
-        a, b = work / "change_a.ts", work / "change_b.ts"
+        a, b = path.with_suffix(".a.ts"), path.with_suffix(".b.ts")
         ffmpeg("-i", base, *first, a)
         ffmpeg("-ss", str(20 / RATE), "-i", base, *second, "-c:v", "libx264", "-preset", "ultrafast", "-crf", "12",
                "-output_ts_offset", str(20 / RATE), b)
@@ -295,8 +296,9 @@ def variants(base, work):
 # -- judging ------------------------------------------------------------------------------------------------
 
 def process(path, results, *options):
+    """Into a folder of its own, since two may run at once and share their stem."""
+    results = pathlib.Path(tempfile.mkdtemp(dir=results))
     folder = results / path.stem
-    shutil.rmtree(folder, ignore_errors=True)
     environment = {k: v for k, v in os.environ.items() if k.startswith("BODYSCRIPT") or k in ("PATH", "HOME", "ASAN_OPTIONS")}
     done = run(PROGRAM, "process", path, "-o", results, "--no-video", "-n", INTERVAL, "--max-video-duration-seconds", 0, "--quiet",
                *options, env=environment, timeout=120)
@@ -392,7 +394,7 @@ def judge(path, variant, reference, results):
 
 HEAD = f"""# Formats
 
-Made by `tests/e2e/formats.py`, which fails where a cell is wrong: {FRAMES} frames of the sample clip ({WIDTH} × {HEIGHT}, one
+Made by `tests/e2e/test_formats.py`, which fails where a cell is wrong: {FRAMES} frames of the sample clip ({WIDTH} × {HEIGHT}, one
 man) in every format below, made with Debian's ffmpeg and run through `bodyscript process`, pose on every {INTERVAL}rd frame. *Upright*:
 the landmarks, in the picture as displayed, lie where those of the clip itself lie: median distance at most {LOSSLESS_PX} px of the
 256-pixel crop for lossless variants, {TURNED_PX:g} px for orientations, {LOSSY_PX:g} px where the codec loses detail. *In time*: every
@@ -443,12 +445,12 @@ def fixtures(results, groups):
     """npm @videojs/vhs-utils: tiny files of every container and codec; each is read or refused, none is a crash."""
     failures, read, refused = [], 0, 0
     files = [p for p in sorted(MEDIA.glob("formats/**/*")) if p.is_file()]
-    for path in files:
-        done, _ = process(path, results)
-        read += done.returncode == 0
-        refused += done.returncode == 3
-        if done.returncode not in (0, 3) or (done.returncode == 3 and len(done.stderr.strip().splitlines()) != 1):
-            failures.append((str(path), [f"exit code {done.returncode}: {done.stderr.strip()[-300:]}"]))
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        for path, (done, _) in zip(files, pool.map(lambda p: process(p, results), files)):
+            read += done.returncode == 0
+            refused += done.returncode == 3
+            if done.returncode not in (0, 3) or (done.returncode == 3 and len(done.stderr.strip().splitlines()) != 1):
+                failures.append((str(path), [f"exit code {done.returncode}: {done.stderr.strip()[-300:]}"]))
     groups["Fixtures"] = [["all", f"npm `@videojs/vhs-utils`: {len(files)} files, {read} read, {refused} refused", "–", "–", "–", "–"]]
     return failures
 
@@ -467,6 +469,7 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         work = pathlib.Path(folder)
         results = work / "results"
+        results.mkdir()
         base = work / "base.mp4"
         ffmpeg("-r", RATE, "-i", clip, "-frames:v", FRAMES, "-c:v", "libx264", "-preset", "ultrafast", "-qp", "0", "-pix_fmt", "yuv420p",
                "-an", base)
@@ -478,23 +481,25 @@ def main():
         if not all(points for _, points in reference.values()):
             print("the sample clip itself has frames without a person")
             return 1
-        for variant in variants(base, work):
-            if arguments.only not in variant.file:
-                continue
+        def made_and_judged(variant):
             path = work / variant.file.replace(" ", "_")
             try:
                 if callable(variant.make):
                     variant.make(path)
                 else:
                     ffmpeg(*(variant.source or []), "-i", base, *variant.make, path)
+                return judge(path, variant, reference, results)
             except RuntimeError as trouble:
-                failures.append((variant.file, [str(trouble)]))
-                continue
-            row, wrong = judge(path, variant, reference, results)
-            groups.setdefault(variant.group, []).append(row)
-            if wrong:
-                failures.append((variant.file, wrong))
-            path.unlink()
+                return [path.suffix[1:], variant.name, "–", "–", "not made", "–"], [str(trouble)]
+            finally:
+                path.unlink(missing_ok=True)
+
+        wanted = [v for v in variants(base, work) if arguments.only in v.file]
+        with concurrent.futures.ThreadPoolExecutor(2) as pool:
+            for variant, (row, wrong) in zip(wanted, pool.map(made_and_judged, wanted)):
+                groups.setdefault(variant.group, []).append(row)
+                if wrong:
+                    failures.append((variant.file, wrong))
         if not arguments.only:
             failures += photos(results, groups)
             failures += fixtures(results, groups)
