@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Milliseconds of one tracked frame of MediaPipe's Pose.process(), alone; the peer of bench_pose.
+"""Milliseconds (processor time) of one tracked frame of MediaPipe's Pose.process(), alone; the peer of bench_pose.
 
 usage: peer_pose.py lite|full|heavy WIDTH HEIGHT < rgb24 frames
 (in the environment that ./dev bench --peers makes)
@@ -19,8 +19,8 @@ frames = frames[:len(frames) // (width * height * 3) * width * height * 3].resha
 ms, found = [], 0
 with mp.solutions.pose.Pose(model_complexity={"lite": 0, "full": 1, "heavy": 2}[model]) as pose:
     for frame in frames:
-        start = time.perf_counter()
+        start = time.process_time()
         result = pose.process(frame)
-        ms.append((time.perf_counter() - start) * 1e3)
+        ms.append((time.process_time() - start) * 1e3)
         found += result.pose_landmarks is not None
 print(json.dumps({"ms": ms, "frames": len(frames), "found": found}))
