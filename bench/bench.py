@@ -175,50 +175,10 @@ def pose_beside_mediapipe(video, rounds, peers):
 
 # --- The inference engine alone ---------------------------------------------------------------------------------------
 
-def nn_once(name, isa, threads, rounds):
-    command = [BUILD / "bench/bench_nn", BUILD / f"models/{name}.tflite", isa, threads, rounds]
-    return json.loads(Run(command, cores="0" if threads == 1 else None).out)
-
-
-def inference(isas):
-    names = ["pose_detection"] + [f"pose_landmark_{m}" for m in MODELS]
-    rows, kinds = [], {}
-    for isa in isas:
-        for name in names:
-            result = nn_once(name, isa, 1, 2 if isa == "portable" else 25)
-            middle = {k: statistics.median(r[k] for r in result["rounds"]) for k in result["rounds"][0]}
-            peak = middle["peak_gflops"]
-            share = f"{200 * result['mmac'] / middle['ms'] / peak / 1000:.0f} %" if peak else ""
-            rows.append([name, isa, f"{result['mmac']:.0f}", ms(middle["ms"]), f"{2 * result['mmac'] / middle['ms']:.0f}",
-                         f"{peak:.0f}" if peak else "", share, ms(middle["xnnpack_ms"]),
-                         f"{middle['ms'] / middle['xnnpack_ms']:.2f}", f"{result['memory'] / 2**20:.1f}"])
-            if isa == isas[-1]:
-                kinds[name] = (result["kinds"], peak)
-    text = ("### One inference, one thread, beside Debian's XNNPACK\n\n"
-            "The pruned graphs, on random input; milliseconds of processor time, the median of rounds in which the "
-            "core's float32 peak, our engine and XNNPACK are measured in turn.\n\n"
-            + table(["model", "instructions", "MMAC", "ms", "Gflop/s", "peak Gflop/s", "of the peak", "XNNPACK, ms",
-                     "ours / XNNPACK", "private MB"], rows))
-    text += f"\n### By kind of operator, {isas[-1]}\n\n"
-    head = ["model", "kind", "operators", "MMAC", "ms", "of the time", "of the peak"]
-    rows = []
-    for name, (entries, peak) in kinds.items():
-        total = sum(k["ms"] for k in entries)
-        for k in sorted(entries, key=lambda k: -k["ms"]):
-            of_peak = f"{200 * k['mmac'] / k['ms'] / peak / 1000:.0f} %" if k["mmac"] and k["ms"] and peak else ""
-            rows.append([name, k["kind"], k["count"], f"{k['mmac']:.0f}", f"{k['ms']:.3f}", f"{100 * k['ms'] / total:.0f} %",
-                         of_peak])
-    return text + table(head, rows)
-
-
-def inference_threads(isas):
-    rows = []
-    for m in MODELS:
-        one, two = (statistics.median(r["ms"] for r in nn_once(f"pose_landmark_{m}", isas[-1], t, 25)["rounds"])
-                    for t in (1, 2))
-        rows.append([m, ms(one), ms(two), f"{one / two:.2f}"])
-    return (f"### Threads inside one inference, {isas[-1]}\n\n"
-            + table(["model", "one thread, ms", "two threads, ms on the clock", "one / two"], rows))
+def inference():
+    one = Run([BUILD / "bench/bench_nn", "--kinds", BUILD / "models"], cores="0").out
+    two = Run([BUILD / "bench/bench_nn", "--threads", "2", BUILD / "models"]).out
+    return (f"### One inference, one thread\n\n{one.strip()}\n\n### One inference, two threads\n\n{two.strip()}\n")
 
 
 # --- Whole jobs ------------------------------------------------------------------------------------------------------
@@ -327,9 +287,7 @@ def main():
     command = " ".join(["./dev bench", *(os.path.relpath(a, ROOT) if os.path.exists(a) else a for a in sys.argv[1:])])
     parts = [f"`{command}` on {time.strftime('%Y-%m-%d')}: {machine()}; load average {os.getloadavg()[0]:.1f} at the "
              "start.\n"]
-    isas = usable_isas(videos[0])
-    sections = [lambda: inference(isas), lambda: inference_threads(isas),
-                lambda: pose_by_isa(videos[0], isas, args.rounds),
+    sections = [inference, lambda: pose_by_isa(videos[0], usable_isas(videos[0]), args.rounds),
                 lambda: pose_beside_mediapipe(videos[0], args.rounds, args.peers)]
     sections += [lambda v=v: whole_job(v, args.rounds, args.peers) for v in videos]
     for section in sections:
