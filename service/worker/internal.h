@@ -66,7 +66,7 @@ typedef struct bs_slot {
 
     bs_done done;
     bool done_there, ended, killed; /* ended: the zygote buried it (or died itself) */
-    bool innocent;                  /* it was the zygote that died: no attempt of the job's */
+    bool innocent; /* it was the zygote that died, or did not take the order: no attempt of the job's */
     int wait_status;
     bs_error start_error;
     bs_stop stop;

@@ -139,14 +139,16 @@ static void decide_by_report(bs_worker *worker, bs_slot *slot)
 static void decide_by_death(bs_slot *slot)
 {
     char why[256];
+    if (slot->innocent) {
+        requeue(slot, false, "Waiting: the process that starts jobs died");
+        return;
+    }
     if (slot->start_error.text[0]) {
         requeue(slot, true, "%s", slot->start_error.text);
         return;
     }
     bs_sandbox_explain(slot->wait_status, &slot->limits, why, sizeof(why));
-    if (slot->innocent)
-        requeue(slot, false, "Waiting: the process that starts jobs died");
-    else if (bs_sandbox_was_the_cause(slot->wait_status))
+    if (bs_sandbox_was_the_cause(slot->wait_status))
         finish_as(slot, BS_JOB_FAILED, "%s", why);
     else
         requeue(slot, true, "%s, in each of its %d attempts", why, slot->job.attempts);

@@ -432,7 +432,7 @@ static void start_job(bs_worker *worker, const bs_job *job)
         slot->stop = BS_STOP_DISK;
         snprintf(slot->reason, sizeof(slot->reason), "%s", status == BS_EOF ? "its input is gone" : err.text);
     } else if (!send_order(worker, slot, &order, input)) {
-        slot->ended = true;
+        slot->ended = slot->innocent = true; /* the zygote is dead, which its socket will tell in a moment */
     }
     if (input >= 0)
         close(input);
