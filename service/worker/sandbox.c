@@ -55,11 +55,26 @@ static bool set_limit(int resource, uint64_t soft, uint64_t hard)
     return setrlimit(resource, &limit) == 0;
 }
 
+bool bs_sandbox_is_instrumented(void)
+{
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+    return true;
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer) || __has_feature(memory_sanitizer)
+    return true;
+#else
+    return false;
+#endif
+#else
+    return false;
+#endif
+}
+
 /* Private memory is bounded by bs_memory_bound (RLIMIT_DATA). RLIMIT_AS also bounds what is mapped in other ways; it
  * cannot be tight, because libraries and address space that is only set aside are in it. */
 static bool limit_memory(uint64_t data)
 {
-    if (!data)
+    if (!data || bs_sandbox_is_instrumented())
         return true;
     uint64_t most = own_figure("VmSize:") + 2 * data + ADDRESS_SPACE_ROOM;
     return bs_memory_bound(data, NULL) == BS_OK && set_limit(RLIMIT_AS, most, most);

@@ -26,6 +26,9 @@ typedef struct bs_sandbox_limits {
 /* There is no way back. A process that cannot enter must not go on. */
 bs_status bs_sandbox_enter(const bs_sandbox_limits *limits, bs_error *err);
 
+/* Whether the program is built with a sanitizer, whose memory is many times the job's: memory is not bounded then. */
+bool bs_sandbox_is_instrumented(void);
+
 /* Why a process ended, from its wait status, as one sentence about the job: "its process was killed …". */
 void bs_sandbox_explain(int wait_status, const bs_sandbox_limits *limits, char *out, size_t size);
 /* Whether another try would end the same way (a forbidden call, a limit), so that there is none. */

@@ -14,6 +14,7 @@ from server import FINAL, Server, alive, end_within, kill
 from service import made_video
 
 KILLS = 200 if os.environ.get("BODYSCRIPT_LONG") else 15
+ATTEMPTS = 6
 SEED = int(os.environ.get("BODYSCRIPT_SEED", time.time_ns() % 1000000))
 
 
@@ -64,7 +65,7 @@ class Faults(unittest.TestCase):
                 "output.mp4": None, "preview.mp4": None, "thumbnail.jpg": None, "metadata.json": None}
 
     def strike(self, chance, seen):
-        time.sleep(chance.uniform(0.0, 0.7))
+        time.sleep(chance.uniform(0.0, 1.5))
         processes = self.server.processes()
         seen.update(sum(processes.values(), []))
         role = chance.choice([role for role in processes if processes[role]])
@@ -78,7 +79,7 @@ class Faults(unittest.TestCase):
 
     def test_nothing_is_lost_and_nothing_is_left(self):
         chance, seen, struck = random.Random(SEED), set(), {"server": 0, "zygote": 0, "job": 0}
-        self.server = Server(MAX_PENDING_JOBS=20, JOB_MAX_ATTEMPTS=4)
+        self.server = Server(MAX_PENDING_JOBS=20, JOB_MAX_ATTEMPTS=ATTEMPTS)
         self.addCleanup(self.server.__exit__)
         self.server.start()
         self.server.wait_ready()
@@ -102,7 +103,7 @@ class Faults(unittest.TestCase):
             else:
                 self.assertEqual(status["status"], "failed", status)
                 self.assertIn("killed", status["error"])
-                self.assertEqual(status["attempts"], 4)
+                self.assertEqual(status["attempts"], ATTEMPTS)
         print(f"seed {SEED}: killed {struck}; {len(load.jobs)} jobs: {ended}")
         self.assertGreater(ended["completed"], 0)
 
