@@ -126,7 +126,7 @@ function showJob(job: Job): void {
   document.title = over ? `${job.filename} – BodyScript` : `${job.progress} % – BodyScript`
   say("job-title", job.filename)
   say("state", stateOf(job))
-  say("frames", job.total_frames ? `Frame ${job.current_frame} of ${job.total_frames}` : "")
+  say("frames", over ? "" : `${job.progress} %`)
   bar.value = job.progress
   show("job", job.status !== "completed")
   show("cancel", !over)
