@@ -40,7 +40,12 @@ enum {
 static const uint64_t PROBE_MEMORY = UINT64_C(64) << 20; /* that a probe may take at most */
 static const uint64_t DATA_ROOM = UINT64_C(32) << 20;    /* stacks and blocks that are private, but not all touched */
 static const uint64_t FILE_ROOM = UINT64_C(256) << 20;   /* that an output may have beside 16 times its input */
-static const uint64_t MEMORY_MARGIN = UINT64_C(8) << 20; /* of a job over its reservation: readings are not exact */
+/* Of a job over its reservation: readings are not exact, and a sanitizer's shadow is not the job's own memory. */
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+static const uint64_t MEMORY_MARGIN = UINT64_C(1) << 30;
+#else
+static const uint64_t MEMORY_MARGIN = UINT64_C(8) << 20;
+#endif
 
 #define MIB(bytes) ((double)(bytes) / (1 << 20))
 
