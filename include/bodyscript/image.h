@@ -20,9 +20,9 @@ extern "C" {
 #endif
 
 typedef enum bs_color_model {
-    BS_COLOR_RGB = 0,  /* components are R, G, B */
-    BS_COLOR_YUV,      /* components are Y, Cb, Cr */
-    BS_COLOR_GRAY,     /* one component */
+    BS_COLOR_RGB = 0, /* components are R, G, B */
+    BS_COLOR_YUV,     /* components are Y, Cb, Cr */
+    BS_COLOR_GRAY,    /* one component */
 } bs_color_model;
 
 /* The matrix between Y'CbCr and R'G'B' (ITU-T H.273, MatrixCoefficients). */
@@ -36,12 +36,12 @@ typedef enum bs_color_matrix {
  * this done to the stored picture". Rotations are clockwise. */
 typedef enum bs_orientation {
     BS_ORIENT_NORMAL = 0,
-    BS_ORIENT_MIRROR = 1,           /* left and right exchanged */
+    BS_ORIENT_MIRROR = 1, /* left and right exchanged */
     BS_ORIENT_ROTATE_180 = 2,
-    BS_ORIENT_FLIP = 3,             /* top and bottom exchanged */
-    BS_ORIENT_TRANSPOSE = 4,        /* rows and columns exchanged */
+    BS_ORIENT_FLIP = 3,      /* top and bottom exchanged */
+    BS_ORIENT_TRANSPOSE = 4, /* rows and columns exchanged */
     BS_ORIENT_ROTATE_90 = 5,
-    BS_ORIENT_TRANSVERSE = 6,       /* ROTATE_180 of TRANSPOSE */
+    BS_ORIENT_TRANSVERSE = 6, /* ROTATE_180 of TRANSPOSE */
     BS_ORIENT_ROTATE_270 = 7,
 } bs_orientation;
 
@@ -54,15 +54,15 @@ typedef struct bs_component {
 } bs_component;
 
 typedef struct bs_image {
-    int width, height;              /* of the stored picture, in pixels */
+    int width, height; /* of the stored picture, in pixels */
     const uint8_t *data[4];
-    ptrdiff_t stride[4];            /* bytes from one row to the next */
+    ptrdiff_t stride[4]; /* bytes from one row to the next */
     bs_color_model model;
-    bs_component component[3];      /* one used with BS_COLOR_GRAY */
-    uint8_t chroma_shift_x;         /* log2 of the horizontal chroma subsampling (4:2:0 and 4:2:2: 1) */
+    bs_component component[3]; /* one used with BS_COLOR_GRAY */
+    uint8_t chroma_shift_x;    /* log2 of the horizontal chroma subsampling (4:2:0 and 4:2:2: 1) */
     uint8_t chroma_shift_y;
-    bool full_range;                /* Y 0–255 (JPEG) instead of 16–235 (video) */
-    bool big_endian;                /* 16-bit samples are big endian */
+    bool full_range; /* Y 0–255 (JPEG) instead of 16–235 (video) */
+    bool big_endian; /* 16-bit samples are big endian */
     bs_color_matrix matrix;
     bs_orientation orientation;
 } bs_image;
@@ -71,7 +71,10 @@ typedef struct bs_image {
 bs_image bs_image_rgb24(const uint8_t *rgb, int width, int height, ptrdiff_t stride);
 
 /* True when the picture's rows are the displayed picture's columns. */
-static inline bool bs_orientation_swaps(bs_orientation o) { return o >= BS_ORIENT_TRANSPOSE; }
+static inline bool bs_orientation_swaps(bs_orientation o)
+{
+    return o >= BS_ORIENT_TRANSPOSE;
+}
 
 static inline int bs_image_displayed_width(const bs_image *im)
 {

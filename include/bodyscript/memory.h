@@ -16,11 +16,11 @@ extern "C" {
 #endif
 
 typedef struct bs_memory_limits {
-    uint64_t limit;          /* the effective one: the smallest of those below that exist */
+    uint64_t limit; /* the effective one: the smallest of those below that exist */
     uint64_t physical;
-    uint64_t cgroup;         /* 0: none found */
-    int cgroup_version;      /* 1, 2, or 0 */
-    char cgroup_path[256];   /* of the cgroup that sets the limit */
+    uint64_t cgroup;       /* 0: none found */
+    int cgroup_version;    /* 1, 2, or 0 */
+    char cgroup_path[256]; /* of the cgroup that sets the limit */
 } bs_memory_limits;
 
 bs_status bs_memory_read_limits(bs_memory_limits *out, bs_error *err);

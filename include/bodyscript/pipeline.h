@@ -20,21 +20,21 @@ extern "C" {
 #endif
 
 typedef struct bs_process_options {
-    bs_mode mode;               /* BS_MODE_FAST */
-    int model;                  /* a bs_model_kind; -1: the mode's (ultra_fast lite, fast and smart full, quality heavy) */
-    int interval;               /* pose on every Nth frame; 0: the mode's own (quality 1, the others 3) */
-    int people;                 /* 1 */
-    bool exact;                 /* false: every analysed frame by way of RGB, MediaPipe's own 8-bit arithmetic */
-    bool png;                   /* false: saved frames are JPEG */
-    int max_width;              /* 720: of the overlay video; 0: as the input */
-    int64_t max_duration_us;    /* 10 s: longer videos are processed up to here; 0: no limit */
+    bs_mode mode;            /* BS_MODE_FAST */
+    int model;               /* a bs_model_kind; -1: the mode's (ultra_fast lite, fast and smart full, quality heavy) */
+    int interval;            /* pose on every Nth frame; 0: the mode's own (quality 1, the others 3) */
+    int people;              /* 1 */
+    bool exact;              /* false: every analysed frame by way of RGB, MediaPipe's own 8-bit arithmetic */
+    bool png;                /* false: saved frames are JPEG */
+    int max_width;           /* 720: of the overlay video; 0: as the input */
+    int64_t max_duration_us; /* 10 s: longer videos are processed up to here; 0: no limit */
     float min_detection_confidence, min_tracking_confidence; /* 0.5 */
-    bool static_image_mode;     /* false for videos */
-    bool smooth_landmarks;      /* true */
-    int threads;                /* 0: as many as there are cores, at most 2 for the whole job */
-    const char *isa;            /* NULL; see bs_pose_options */
-    uint64_t memory_limit;      /* bytes the job may take in all; 0: not bounded. Leaner settings are turned to
-                                   before a job is refused with BS_ERR_LIMIT */
+    bool static_image_mode;                                  /* false for videos */
+    bool smooth_landmarks;                                   /* true */
+    int threads;           /* 0: as many as there are cores, at most 2 for the whole job */
+    const char *isa;       /* NULL; see bs_pose_options */
+    uint64_t memory_limit; /* bytes the job may take in all; 0: not bounded. Leaner settings are turned to
+                              before a job is refused with BS_ERR_LIMIT */
 } bs_process_options;
 
 bs_process_options bs_process_defaults(void);
@@ -47,8 +47,8 @@ int bs_process_interval(const bs_process_options *options);
 /* Descriptors to write to; -1: not wanted. What nobody wants is not computed. */
 typedef struct bs_outputs {
     int csv_fd, json_fd;
-    int video_fd, preview_fd;    /* output.mp4, preview.mp4; for a photo video_fd takes output.jpg */
-    int thumbnail_fd;            /* thumbnail.jpg */
+    int video_fd, preview_fd; /* output.mp4, preview.mp4; for a photo video_fd takes output.jpg */
+    int thumbnail_fd;         /* thumbnail.jpg */
     /* Called for every analysed frame, with the encoded JPEG or PNG, where set. A non-zero return stops the job. */
     int (*save_frame)(void *opaque, int64_t frame_id, const void *data, size_t size);
     void *opaque;
@@ -57,17 +57,20 @@ typedef struct bs_outputs {
 bs_outputs bs_outputs_none(void);
 
 typedef struct bs_progress {
-    int64_t frames_done, frames_total;   /* decoded frames; total 0 where unknown */
+    int64_t frames_done, frames_total; /* decoded frames; total 0 where unknown */
     int64_t frames_analysed;
-    double seconds;                      /* since the start */
-    uint64_t memory;                     /* resident bytes of this process now */
+    double seconds;  /* since the start */
+    uint64_t memory; /* resident bytes of this process now */
 } bs_progress;
 
 typedef struct bs_callbacks {
-    void (*progress)(void *opaque, const bs_progress *progress); /* at most ten times a second; from the calling thread */
-    bool (*cancelled)(void *opaque);     /* asked every 20 ms, from the calling thread: true stops the job
-                                            with BS_ERR_CANCELLED */
-    void (*note)(void *opaque, const char *sentence); /* what a person should know ("8 of 300 frames were damaged"); from the calling thread */
+    void (*progress)(void *opaque,
+                     const bs_progress *progress); /* at most ten times a second; from the calling thread */
+    bool (*cancelled)(void *opaque);               /* asked every 20 ms, from the calling thread: true stops the job
+                                                      with BS_ERR_CANCELLED */
+    void (*note)(
+        void *opaque,
+        const char *sentence); /* what a person should know ("8 of 300 frames were damaged"); from the calling thread */
     void *opaque;
 } bs_callbacks;
 
@@ -78,38 +81,38 @@ typedef struct bs_stage_times {
 
 typedef struct bs_summary {
     int64_t frames_decoded, frames_analysed, frames_detected, frames_tracked, frames_missing;
-    int64_t frames_damaged;              /* decoded with errors or not at all */
-    bool input_truncated;                /* the file ended before its header said */
-    bool trimmed, resized;               /* by max_duration_us; overlay smaller than the input */
+    int64_t frames_damaged; /* decoded with errors or not at all */
+    bool input_truncated;   /* the file ended before its header said */
+    bool trimmed, resized;  /* by max_duration_us; overlay smaller than the input */
     int64_t original_duration_us, processed_duration_us;
     int output_width, output_height;
-    double average_quality;              /* mean visibility of the landmarks found, 0–1 */
-    double detection_rate;               /* analysed frames with a person, 0–1 */
-    int64_t swapped_suspect;             /* frames in which left and right seem exchanged */
-    int64_t landmarks_outside;           /* landmarks outside the picture, of all found */
-    double feet_outside;                 /* share of found frames whose feet lie outside the picture, 0–1 */
+    double average_quality;    /* mean visibility of the landmarks found, 0–1 */
+    double detection_rate;     /* analysed frames with a person, 0–1 */
+    int64_t swapped_suspect;   /* frames in which left and right seem exchanged */
+    int64_t landmarks_outside; /* landmarks outside the picture, of all found */
+    double feet_outside;       /* share of found frames whose feet lie outside the picture, 0–1 */
     double seconds, cpu_seconds;
-    uint64_t peak_memory;                /* resident high-water mark of this process, bytes */
-    uint64_t reserved_memory;            /* what bs_estimate said */
+    uint64_t peak_memory;     /* resident high-water mark of this process, bytes */
+    uint64_t reserved_memory; /* what bs_estimate said */
     bs_stage_times stage;
-    char advice[512];                    /* one plain sentence where something is poor, else "" */
-    char lean[256];                      /* which leaner settings were turned to, else "" */
-    char sha256[65];                     /* of the input, in hex */
+    char advice[512]; /* one plain sentence where something is poor, else "" */
+    char lean[256];   /* which leaner settings were turned to, else "" */
+    char sha256[65];  /* of the input, in hex */
     bs_video_info info;
 } bs_summary;
 
 /* Parts of a job's peak memory, in bytes; `total` is what a job reserves. docs/memory.md explains each. */
 typedef struct bs_estimate {
-    uint64_t base;       /* program, libraries, stacks */
-    uint64_t model;      /* engine: arenas, and mapped weights in use */
+    uint64_t base;  /* program, libraries, stacks */
+    uint64_t model; /* engine: arenas, and mapped weights in use */
     uint64_t demuxer, decoder, frames, convert, encoder, outputs;
     uint64_t total;
-    uint64_t shared;     /* of `total`: code and weights. Jobs of one service have them in common, and the kernel can
-                            drop them: whoever counts memory without page cache counts a job as total - shared */
+    uint64_t shared; /* of `total`: code and weights. Jobs of one service have them in common, and the kernel can
+                        drop them: whoever counts memory without page cache counts a job as total - shared */
     int decoder_threads, encoder_threads; /* the settings that it was reckoned with */
-    int encoder_lean;    /* 0–3: how far the encoder is kept from looking ahead (src/video/writer.h) */
+    int encoder_lean; /* 0–3: how far the encoder is kept from looking ahead (src/video/writer.h) */
     int output_width, output_height;
-    char lean[256];      /* which leaner settings were turned to, to fit memory_limit; "" for none */
+    char lean[256]; /* which leaner settings were turned to, to fit memory_limit; "" for none */
 } bs_estimate_parts;
 
 /* Peak memory of a job before it starts. BS_ERR_LIMIT, with both numbers in the sentence, where even the

@@ -34,6 +34,7 @@ extern "C" {
 enum { BS_LANDMARKS = 33, BS_MAX_PEOPLE = 16 };
 
 /* X(constant, csv name), in the order of MediaPipe's landmark indices. */
+/* clang-format off */
 #define BS_LANDMARK_LIST(X) \
     X(NOSE, nose) X(LEFT_EYE_INNER, left_eye_inner) X(LEFT_EYE, left_eye) \
     X(LEFT_EYE_OUTER, left_eye_outer) X(RIGHT_EYE_INNER, right_eye_inner) X(RIGHT_EYE, right_eye) \
@@ -46,6 +47,7 @@ enum { BS_LANDMARKS = 33, BS_MAX_PEOPLE = 16 };
     X(RIGHT_HIP, right_hip) X(LEFT_KNEE, left_knee) X(RIGHT_KNEE, right_knee) \
     X(LEFT_ANKLE, left_ankle) X(RIGHT_ANKLE, right_ankle) X(LEFT_HEEL, left_heel) \
     X(RIGHT_HEEL, right_heel) X(LEFT_FOOT_INDEX, left_foot_index) X(RIGHT_FOOT_INDEX, right_foot_index)
+/* clang-format on */
 
 enum {
 #define X(constant, name) BS_##constant,
@@ -64,7 +66,7 @@ extern const uint8_t bs_connections[BS_CONNECTIONS][2];
 
 typedef enum bs_model_kind { BS_MODEL_LITE = 0, BS_MODEL_FULL, BS_MODEL_HEAVY, BS_MODEL_KINDS } bs_model_kind;
 #define BS_MODEL_BIT(kind) (1u << (kind))
-#define BS_MODEL_ALL 7u
+#define BS_MODEL_ALL       7u
 
 const char *bs_model_name(bs_model_kind kind); /* "lite", "full", "heavy" */
 
@@ -88,30 +90,30 @@ const char *bs_mode_name(bs_mode mode); /* "ultra_fast", "fast", "smart", "quali
 
 /* The options of MediaPipe's Pose, under their own names and with their own defaults, and a few of ours. */
 typedef struct bs_pose_options {
-    bool static_image_mode;          /* false: track from picture to picture */
-    int model_complexity;            /* 0 lite, 1 full (default), 2 heavy */
-    bool smooth_landmarks;           /* true */
-    bool enable_segmentation;        /* false */
-    bool smooth_segmentation;        /* true; without effect, as in MediaPipe as it runs (blazepose.md 11.1) */
-    float min_detection_confidence;  /* 0.5: score of the detector, >= */
-    float min_tracking_confidence;   /* 0.5: presence of the landmark model, > */
+    bool static_image_mode;         /* false: track from picture to picture */
+    int model_complexity;           /* 0 lite, 1 full (default), 2 heavy */
+    bool smooth_landmarks;          /* true */
+    bool enable_segmentation;       /* false */
+    bool smooth_segmentation;       /* true; without effect, as in MediaPipe as it runs (blazepose.md 11.1) */
+    float min_detection_confidence; /* 0.5: score of the detector, >= */
+    float min_tracking_confidence;  /* 0.5: presence of the landmark model, > */
 
-    int num_people;                  /* 1: MediaPipe Pose; more: MediaPipe Tasks' rules (blazepose.md 17) */
-    bs_mode mode;                    /* BS_MODE_FAST: no extra tries. Only the extra tries of smart and
-                                        quality are taken from it; the model is model_complexity's */
-    int threads;                     /* 1: threads inside one inference */
-    const char *isa;                 /* NULL: the best of this CPU; "portable", "avx2", "avx512", "neon" */
+    int num_people;  /* 1: MediaPipe Pose; more: MediaPipe Tasks' rules (blazepose.md 17) */
+    bs_mode mode;    /* BS_MODE_FAST: no extra tries. Only the extra tries of smart and
+                        quality are taken from it; the model is model_complexity's */
+    int threads;     /* 1: threads inside one inference */
+    const char *isa; /* NULL: the best of this CPU; "portable", "avx2", "avx512", "neon" */
 } bs_pose_options;
 
 bs_pose_options bs_pose_defaults(void);
 
 typedef struct bs_landmark {
-    float x, y, z;                   /* of the displayed picture's width, height, width */
-    float visibility, presence;      /* 0–1 */
+    float x, y, z;              /* of the displayed picture's width, height, width */
+    float visibility, presence; /* 0–1 */
 } bs_landmark;
 
 typedef struct bs_world_landmark {
-    float x, y, z;                   /* metres */
+    float x, y, z; /* metres */
 } bs_world_landmark;
 
 /* A rotated square: centre and size as fractions of the displayed picture, radians clockwise. */
@@ -135,19 +137,19 @@ typedef enum bs_strategy {
 const char *bs_strategy_name(bs_strategy strategy); /* "original", "redetected", "clahe", … */
 
 typedef struct bs_person {
-    int id;                          /* stable while the person is tracked; 0 where num_people is 1 */
-    bs_person_status status;         /* BS_DETECTED when the detector's ROI was used, else BS_TRACKED */
+    int id;                  /* stable while the person is tracked; 0 where num_people is 1 */
+    bs_person_status status; /* BS_DETECTED when the detector's ROI was used, else BS_TRACKED */
     bs_strategy strategy;
-    float detection_score;           /* of the detector, 0 when tracked */
-    float presence;                  /* of the landmark model, 0–1 */
-    bs_roi roi;                      /* what the landmark model looked at */
-    bs_roi next_roi;                 /* where it will look in the next picture */
+    float detection_score; /* of the detector, 0 when tracked */
+    float presence;        /* of the landmark model, 0–1 */
+    bs_roi roi;            /* what the landmark model looked at */
+    bs_roi next_roi;       /* where it will look in the next picture */
     bs_landmark landmark[BS_LANDMARKS];
     bs_world_landmark world[BS_LANDMARKS];
 } bs_person;
 
 typedef struct bs_pose_result {
-    int people;                      /* 0: nobody was found */
+    int people; /* 0: nobody was found */
     bool detector_ran;
     bs_person person[BS_MAX_PEOPLE];
 } bs_pose_result;

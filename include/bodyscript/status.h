@@ -17,15 +17,15 @@ extern "C" {
 
 typedef enum bs_status {
     BS_OK = 0,
-    BS_EOF = 1,             /* the stream is at its end: a normal answer */
-    BS_AGAIN = 2,           /* nothing to give yet: a normal answer */
-    BS_ERR_FAILED = -1,     /* failed for a reason of its own (exit code 1) */
-    BS_ERR_USAGE = -2,      /* a wrong argument, option or setting (exit code 2) */
-    BS_ERR_INPUT = -3,      /* the input is not a usable video, photo or model (exit code 3) */
-    BS_ERR_LIMIT = -4,      /* does not fit the memory, size or time limit (exit code 4) */
-    BS_ERR_NOMEM = -5,      /* an allocation was refused (exit code 4) */
-    BS_ERR_IO = -6,         /* the operating system refused: disk full, no permission … (exit code 1) */
-    BS_ERR_CANCELLED = -7,  /* the caller asked to stop (exit code 130) */
+    BS_EOF = 1,            /* the stream is at its end: a normal answer */
+    BS_AGAIN = 2,          /* nothing to give yet: a normal answer */
+    BS_ERR_FAILED = -1,    /* failed for a reason of its own (exit code 1) */
+    BS_ERR_USAGE = -2,     /* a wrong argument, option or setting (exit code 2) */
+    BS_ERR_INPUT = -3,     /* the input is not a usable video, photo or model (exit code 3) */
+    BS_ERR_LIMIT = -4,     /* does not fit the memory, size or time limit (exit code 4) */
+    BS_ERR_NOMEM = -5,     /* an allocation was refused (exit code 4) */
+    BS_ERR_IO = -6,        /* the operating system refused: disk full, no permission … (exit code 1) */
+    BS_ERR_CANCELLED = -7, /* the caller asked to stop (exit code 130) */
 } bs_status;
 
 /* Caller-owned; zero-initialise it. `text` is UTF-8, always NUL-terminated, cut when too long. */

@@ -17,30 +17,30 @@ extern "C" {
  * The descriptor stays the caller's. */
 typedef struct bs_input {
     const char *path;
-    int fd;             /* -1: open `path` */
-    const char *name;   /* for messages; NULL: path */
+    int fd;           /* -1: open `path` */
+    const char *name; /* for messages; NULL: path */
 } bs_input;
 
 typedef struct bs_video_info {
     char container[32], codec[32], profile[32], pixel_format[32]; /* FFmpeg's names */
-    bool photo;                    /* a single picture: JPEG, PNG, WebP */
-    int coded_width, coded_height; /* as stored */
-    int width, height;             /* as displayed: turned, square pixels */
+    bool photo;                                                   /* a single picture: JPEG, PNG, WebP */
+    int coded_width, coded_height;                                /* as stored */
+    int width, height;                                            /* as displayed: turned, square pixels */
     bs_orientation orientation;
-    int sar_num, sar_den;          /* sample aspect ratio of the stored picture; 1:1 where unknown */
+    int sar_num, sar_den; /* sample aspect ratio of the stored picture; 1:1 where unknown */
     int bit_depth;
     bool full_range, hdr, interlaced;
     bs_color_matrix matrix;
-    int level, reference_frames;   /* from the codec's header; 0 where unknown */
-    int reorder_frames;            /* pictures that a decoder holds back to put them into order */
-    int64_t picture_bytes;         /* of one decoded picture with its padding; 0 where the format is unknown */
-    double frame_rate;             /* average; 0 where unknown */
-    int64_t duration_us;           /* 0 where unknown */
-    int64_t frames;                /* as the header or the duration tells; 0 where unknown */
-    int64_t start_us;              /* presentation time of the first frame */
+    int level, reference_frames; /* from the codec's header; 0 where unknown */
+    int reorder_frames;          /* pictures that a decoder holds back to put them into order */
+    int64_t picture_bytes;       /* of one decoded picture with its padding; 0 where the format is unknown */
+    double frame_rate;           /* average; 0 where unknown */
+    int64_t duration_us;         /* 0 where unknown */
+    int64_t frames;              /* as the header or the duration tells; 0 where unknown */
+    int64_t start_us;            /* presentation time of the first frame */
     int64_t file_size;
     int video_streams, audio_streams;
-    char audio_codec[32];          /* "" where there is no sound */
+    char audio_codec[32]; /* "" where there is no sound */
 } bs_video_info;
 
 /* Reads the header (and as little more as that takes). BS_ERR_INPUT with a sentence where it is no usable

@@ -18,25 +18,41 @@
 enum { SCHEMA_VERSION = 1, BUSY_TIMEOUT_MS = 10000 };
 
 /* X(kind, column, field of bs_job): the columns that a job is read from and inserted with. */
+/* clang-format off */
 #define JOB_COLUMNS(X) \
     X(TEXT, id, id) \
     X(NUMBER, state, state) \
     X(TEXT, filename, filename) \
-    X(NUMBER, file_size, file_size) X(NUMBER, photo, photo) X(NUMBER, mode, options.mode) \
-        X(NUMBER, model, options.model) X(NUMBER, interval, options.interval) X(NUMBER, people, options.people) \
-            X(NUMBER, max_width, options.max_width) X(NUMBER, max_duration_us, options.max_duration_us) \
-                X(NUMBER, exact, options.exact) X(NUMBER, save_frames, options.save_frames) \
-                    X(NUMBER, png, options.png) X(NUMBER, no_video, options.no_video) X(NUMBER, progress, progress) \
-                        X(TEXT, message, message) X(NUMBER, current_frame, current_frame) \
-                            X(NUMBER, total_frames, total_frames) X(NUMBER, created_us, created_us) \
-                                X(NUMBER, started_us, started_us) X(NUMBER, completed_us, completed_us) \
-                                    X(TEXT, statistics, statistics) X(TEXT, error, error) \
-                                        X(NUMBER, reserved_memory, reserved_memory) \
-                                            X(NUMBER, shared_memory, shared_memory) \
-                                                X(NUMBER, memory_limit, memory_limit) X(NUMBER, attempts, attempts) \
-                                                    X(NUMBER, cancel_requested, cancel_requested) \
-                                                        X(NUMBER, kept, kept) X(TEXT, worker, worker) \
-                                                            X(NUMBER, lease_until_us, lease_until_us)
+    X(NUMBER, file_size, file_size) \
+    X(NUMBER, photo, photo) \
+    X(NUMBER, mode, options.mode) \
+    X(NUMBER, model, options.model) \
+    X(NUMBER, interval, options.interval) \
+    X(NUMBER, people, options.people) \
+    X(NUMBER, max_width, options.max_width) \
+    X(NUMBER, max_duration_us, options.max_duration_us) \
+    X(NUMBER, exact, options.exact) \
+    X(NUMBER, save_frames, options.save_frames) \
+    X(NUMBER, png, options.png) \
+    X(NUMBER, no_video, options.no_video) \
+    X(NUMBER, progress, progress) \
+    X(TEXT, message, message) \
+    X(NUMBER, current_frame, current_frame) \
+    X(NUMBER, total_frames, total_frames) \
+    X(NUMBER, created_us, created_us) \
+    X(NUMBER, started_us, started_us) \
+    X(NUMBER, completed_us, completed_us) \
+    X(TEXT, statistics, statistics) \
+    X(TEXT, error, error) \
+    X(NUMBER, reserved_memory, reserved_memory) \
+    X(NUMBER, shared_memory, shared_memory) \
+    X(NUMBER, memory_limit, memory_limit) \
+    X(NUMBER, attempts, attempts) \
+    X(NUMBER, cancel_requested, cancel_requested) \
+    X(NUMBER, kept, kept) \
+    X(TEXT, worker, worker) \
+    X(NUMBER, lease_until_us, lease_until_us)
+/* clang-format on */
 
 #define COLUMN_NAME(kind, column, field)  #column ","
 #define COLUMN_PLACE(kind, column, field) "?,"

@@ -67,7 +67,7 @@ void bs_log(bs_log_level level, const char *area, const char *format, ...)
         snprintf(line, sizeof(line), "{\"time\":\"%s.%03ldZ\",\"level\":\"%s\",\"area\":\"%s\",\"message\":\"%s\"}\n",
                  stamp, now.tv_nsec / 1000000, level_names[level], area, escaped);
     else
-        snprintf(line, sizeof(line), "%s.%03ldZ %-7s %s: %s\n", stamp, now.tv_nsec / 1000000, level_names[level],
-                 area, escaped);
+        snprintf(line, sizeof(line), "%s.%03ldZ %-7s %s: %s\n", stamp, now.tv_nsec / 1000000, level_names[level], area,
+                 escaped);
     fputs(line, stderr); /* one call: lines of several threads do not mix */
 }
