@@ -316,14 +316,14 @@ static void conv(const bs_nn_step *s, float *scratch, int part, int parts)
 
 /* --- Depthwise and the rest ----------------------------------------------------------------------------- */
 
-/* Channels at a time: as many as keep the rows that a row of windows reads in the first-level cache, where the next
+/* Channels at a time: as many as keep the rows that a row of windows reads close by, where the next
  * row of windows finds all but one or two of them again. Wide images have few channels; runs of whole pixels are worth
  * more there. */
 static int depthwise_chunk(const bs_nn_step *s)
 {
     const int taps = s->kernel_h * s->kernel_w, channels = vector_channels(s->in_shape.channels);
     const int width = s->in_shape.width > 32 ? 8 * s->stride_w + s->kernel_w : s->in_shape.width;
-    const int fitting = 7 * 1024 / (s->kernel_h * width + taps + 1) / 16 * 16;
+    const int fitting = 14 * 1024 / (s->kernel_h * width + taps + 1) / 16 * 16;
     return min_int(fitting < 16 ? 16 : fitting, channels);
 }
 
