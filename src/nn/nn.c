@@ -1,4 +1,5 @@
 /* Opens plans, chooses kernels, runs them (see nn.h). */
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -32,6 +33,7 @@ struct bs_nn {
     size_t scratch;     /* per thread */
     int threads;
     pthreadpool_t pool; /* NULL: the caller's thread alone */
+    const bs_nn_step *last_shared;
     bool profiling;
     int kinds;
     bs_nn_profile_entry profile[PROFILE_KINDS];
@@ -151,6 +153,21 @@ static size_t scratch_need(const bs_nn *nn)
     return (most + 15) / 16 * 16;
 }
 
+#if BS_HAVE_PTHREADPOOL
+/* A step with less work than this is over before another thread has woken. */
+static bool worth_sharing(const bs_nn_step *s)
+{
+    return s->mmac > 0.1 || (size_t)s->out_shape.height * s->out_shape.width * s->out_shape.channels > 16384;
+}
+
+/* Waiting workers spin: more of them than CPUs would wait for each other's time slices. */
+static int usable_cpus(void)
+{
+    cpu_set_t set;
+    return sched_getaffinity(0, sizeof(set), &set) == 0 ? CPU_COUNT(&set) : 1;
+}
+#endif
+
 /* Threads beside the caller's, where they are asked for and this build has them. */
 static bs_status open_pool(bs_nn *nn, int threads, bs_error *err)
 {
@@ -158,11 +175,15 @@ static bs_status open_pool(bs_nn *nn, int threads, bs_error *err)
         return bs_fail(err, BS_ERR_USAGE, "%d threads for one inference are too many; at most %d", threads,
                        MAX_THREADS);
 #if BS_HAVE_PTHREADPOOL
+    threads = threads < usable_cpus() ? threads : usable_cpus();
     if (threads <= 1)
         return BS_OK;
     if (!(nn->pool = pthreadpool_create((size_t)threads)))
         return bs_fail(err, BS_ERR_NOMEM, "cannot start %d threads", threads);
     nn->threads = threads;
+    for (int i = 0; i < nn->plan.step_count; i++)
+        if (worth_sharing(&nn->plan.steps[i]))
+            nn->last_shared = &nn->plan.steps[i];
 #endif
     return BS_OK;
 }
@@ -263,12 +284,6 @@ static void run_part(void *context, size_t part)
     bs_nn *nn = shared->nn;
     nn->kernels->run(shared->step, nn->arena->floats + nn->scratch_at + part * nn->scratch, (int)part, nn->threads);
 }
-
-/* A step with less work than this is over before another thread has woken. */
-static bool worth_sharing(const bs_nn_step *s)
-{
-    return s->mmac > 0.1 || (size_t)s->out_shape.height * s->out_shape.width * s->out_shape.channels > 16384;
-}
 #endif
 
 static void run_step(bs_nn *nn, const bs_nn_step *s)
@@ -276,7 +291,9 @@ static void run_step(bs_nn *nn, const bs_nn_step *s)
 #if BS_HAVE_PTHREADPOOL
     if (nn->pool && worth_sharing(s)) {
         shared_step shared = {.nn = nn, .step = s};
-        pthreadpool_parallelize_1d(nn->pool, run_part, &shared, (size_t)nn->threads, 0);
+        /* Workers wait for the next step in a busy loop; after the last one they sleep. */
+        uint32_t flags = s == nn->last_shared ? PTHREADPOOL_FLAG_YIELD_WORKERS : 0;
+        pthreadpool_parallelize_1d(nn->pool, run_part, &shared, (size_t)nn->threads, flags);
         return;
     }
 #endif

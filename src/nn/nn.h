@@ -27,7 +27,7 @@ typedef struct bs_nn_shape {
 
 typedef struct bs_nn_options {
     unsigned outputs;   /* bit i: output i of the graph is wanted; 0: all */
-    int threads;        /* inside one inference, the caller's included; 0 or 1: that one alone */
+    int threads;        /* inside one inference, the caller's included, no more than CPUs; 0 or 1: that one alone */
     const char *isa;    /* NULL: the best of this CPU; "portable", "avx2", "avx512", "neon" */
     bs_nn_arena *arena; /* NULL: its own; else shared with others that never run at the same time */
 } bs_nn_options;
