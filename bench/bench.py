@@ -287,9 +287,9 @@ def main():
     command = " ".join(["./dev bench", *(os.path.relpath(a, ROOT) if os.path.exists(a) else a for a in sys.argv[1:])])
     parts = [f"`{command}` on {time.strftime('%Y-%m-%d')}: {machine()}; load average {os.getloadavg()[0]:.1f} at the "
              "start.\n"]
-    sections = [inference, lambda: pose_by_isa(videos[0], usable_isas(videos[0]), args.rounds),
-                lambda: pose_beside_mediapipe(videos[0], args.rounds, args.peers)]
-    sections += [lambda v=v: whole_job(v, args.rounds, args.peers) for v in videos]
+    sections = [lambda v=v: whole_job(v, args.rounds, args.peers) for v in videos]
+    sections += [lambda: pose_beside_mediapipe(videos[0], args.rounds, args.peers), inference,
+                 lambda: pose_by_isa(videos[0], usable_isas(videos[0]), args.rounds)]
     for section in sections:
         parts.append(section())
         print(parts[-1], flush=True)

@@ -173,8 +173,8 @@ def made_video(size="320x240", seconds=2, rate=25, codec=("-c:v", "libx264", "-p
 def sample_video():
     """The project's sample clip with a person, else None."""
     for folder in (os.environ.get("BODYSCRIPT_MEDIA"), pathlib.Path(PROGRAM).parent / "media"):
-        for clip in sorted(pathlib.Path(folder).glob("**/*.mp4")) if folder else ():
-            return clip.read_bytes()
+        if folder and pathlib.Path(folder, "sample.mp4").is_file():
+            return pathlib.Path(folder, "sample.mp4").read_bytes()
     return None
 
 
