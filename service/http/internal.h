@@ -99,7 +99,7 @@ struct bs_http {
     int wake; /* eventfd: the keeper is to look */
     atomic_bool refusing, stopping;
     atomic_int uploads;
-    struct timespec started, ready; /* monotonic; ready: tv_sec 0 until it was */
+    struct timespec started; /* monotonic */
 };
 
 /* -- routes ----------------------------------------------------------------------------------------------- */
