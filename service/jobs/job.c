@@ -59,13 +59,14 @@ int64_t bs_job_now(void)
 
 bs_status bs_job_init(bs_job *out, const bs_settings *settings, bs_error *err)
 {
+    const bool asked = settings->origin[BS_SET_FRAME_EXTRACTION_INTERVAL] != BS_FROM_DEFAULT;
     bs_job job = {
         .state = BS_JOB_PENDING,
         .options =
             {
                 .mode = (bs_mode)settings->mode,
                 .model = -1,
-                .interval = (int)settings->frame_extraction_interval,
+                .interval = asked ? (int)settings->frame_extraction_interval : 0,
                 .people = 1,
                 .max_width = (int)settings->max_video_width,
                 .max_duration_us = settings->max_video_duration_seconds * 1000000,

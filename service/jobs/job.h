@@ -42,7 +42,7 @@ enum { BS_JOB_ID_LENGTH = 32, BS_JOB_STATISTICS_SIZE = 4096 };
 typedef struct bs_job_options {
     bs_mode mode;
     int model;    /* a bs_model_kind; -1: the mode's own */
-    int interval; /* pose on every Nth frame */
+    int interval; /* pose on every Nth frame; 0: the mode's own (quality 1, the others 3) */
     int people;
     int max_width; /* of the overlay video; 0: as the input */
     int64_t max_duration_us;

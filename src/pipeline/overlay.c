@@ -49,6 +49,9 @@ static bool same_body(const struct bs_mark_person *a, const struct bs_mark_perso
     return hypotf(ax - bx, ay - by) < (asize > bsize ? asize : bsize);
 }
 
+/* Straight lines in time: on a running and jumping man, interval 3, they miss the poses of the frames between by 0.96
+ * px of 640 in the median and 8.5 at the 95th percentile; standing still misses them by 2.8 and 13.4, Catmull-Rom
+ * splines, which would have to wait for one more pose, by 0.97 and 8.4. */
 static void draw_between(bs_video_frame *canvas, const struct bs_mark_person *a, const struct bs_mark_person *b,
                          float weight)
 {
