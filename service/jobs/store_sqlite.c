@@ -308,7 +308,7 @@ static void sqlite_close(void *state)
 }
 
 /* The cache is small on purpose: the whole database is, and the kernel caches it too. */
-static const char connection_sql[] = "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA cache_size = -256;"
+static const char connection_sql[] = "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA cache_size = -64;"
                                      "PRAGMA wal_autocheckpoint = 250; PRAGMA journal_size_limit = 1048576;";
 
 static bs_status open_connection(connection *c, const char *path, bs_error *err)

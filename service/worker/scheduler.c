@@ -255,8 +255,10 @@ static void release_slot(bs_worker *worker, bs_slot *slot)
     pthread_cond_broadcast(&worker->changed);
     pthread_mutex_unlock(&worker->lock);
     worker->start_ms = 0;
-    if (was_job)
+    if (was_job) {
         bs_worker_tell(worker, id);
+        bs_memory_trim(); /* what the last job left in the heap is not carried along to the thousandth */
+    }
 }
 
 /* Asks the zygote to kill the process; what becomes of the job follows when it is dead. */

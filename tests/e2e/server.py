@@ -27,7 +27,10 @@ class Server(Service):
 
     def __exit__(self, *exception):
         self.kill()
+        report = self.log().find(b"Sanitizer:")
+        said = self.log()[max(report - 200, 0):report + 4000].decode(errors="replace")
         super().__exit__(*exception)
+        assert report < 0, said
 
     def kill(self):
         if self.process and self.process.poll() is None:
