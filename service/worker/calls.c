@@ -237,11 +237,24 @@ bs_status bs_worker_job(bs_worker *worker, const char *id, bs_job *out, bs_error
     return slot ? BS_OK : bs_store_get(worker->store, id, out, err);
 }
 
+/* One waits no more: uploads are counted against the new number at once, not after the next reading of the store. */
+static void one_less_pending(bs_worker *worker)
+{
+    pthread_mutex_lock(&worker->lock);
+    if (worker->totals.jobs[BS_JOB_PENDING] > 0)
+        worker->totals.jobs[BS_JOB_PENDING]--;
+    pthread_mutex_unlock(&worker->lock);
+}
+
 bs_status bs_worker_cancel(bs_worker *worker, const char *id, bs_job *out, bs_error *err)
 {
+    bs_job before;
+    bool waited = bs_store_get(worker->store, id, &before, NULL) == BS_OK && before.state == BS_JOB_PENDING;
     bs_status status = bs_store_cancel(worker->store, id, out, err);
     if (status != BS_OK)
         return status;
+    if (waited && out->state == BS_JOB_CANCELLED)
+        one_less_pending(worker);
     if (out->state == BS_JOB_CANCELLED) {
         bs_artifacts_remove(worker->artifacts, id, NULL);
         bs_worker_tell(worker, id);
@@ -269,6 +282,8 @@ bs_status bs_worker_remove(bs_worker *worker, const char *id, bs_error *err)
             return status;
         if (job.state != BS_JOB_PROCESSING) {
             status = bs_store_remove(worker->store, id, err);
+            if (status == BS_OK && job.state == BS_JOB_PENDING)
+                one_less_pending(worker);
             if (status == BS_OK)
                 return bs_artifacts_remove(worker->artifacts, id, err);
             if (status < 0)

@@ -40,12 +40,7 @@ enum {
 static const uint64_t PROBE_MEMORY = UINT64_C(64) << 20; /* that a probe may take at most */
 static const uint64_t DATA_ROOM = UINT64_C(32) << 20;    /* stacks and blocks that are private, but not all touched */
 static const uint64_t FILE_ROOM = UINT64_C(256) << 20;   /* that an output may have beside 16 times its input */
-/* Of a job over its reservation: readings are not exact, and a sanitizer's shadow is not the job's own memory. */
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-static const uint64_t MEMORY_MARGIN = UINT64_C(1) << 30;
-#else
-static const uint64_t MEMORY_MARGIN = UINT64_C(8) << 20;
-#endif
+static const uint64_t MEMORY_MARGIN = UINT64_C(8) << 20; /* of a job over its reservation: readings are not exact */
 
 #define MIB(bytes) ((double)(bytes) / (1 << 20))
 
@@ -395,6 +390,16 @@ static void start_probes(bs_worker *worker)
     }
 }
 
+static void read_totals(bs_worker *worker)
+{
+    bs_store_totals totals;
+    if (bs_store_totals_get(worker->store, &totals, NULL) != BS_OK)
+        return;
+    pthread_mutex_lock(&worker->lock);
+    worker->totals = totals;
+    pthread_mutex_unlock(&worker->lock);
+}
+
 /* -- starting jobs -------------------------------------------------------------------------------------- */
 
 static bs_status open_outputs(bs_worker *worker, bs_slot *slot, unsigned wanted, bs_error *err)
@@ -504,6 +509,7 @@ static bool start_next(bs_worker *worker)
     if (status < 0)
         bs_log(BS_LOG_ERROR, "worker", "%s", err.text);
     if (status == BS_OK) {
+        read_totals(worker);
         bs_log(BS_LOG_INFO, "governor", "job %s is admitted: %s", job.id, why);
         start_job(worker, &job);
     }
@@ -674,16 +680,6 @@ static void hear_zygote(bs_worker *worker)
 }
 
 /* -- the loop ------------------------------------------------------------------------------------------- */
-
-static void read_totals(bs_worker *worker)
-{
-    bs_store_totals totals;
-    if (bs_store_totals_get(worker->store, &totals, NULL) != BS_OK)
-        return;
-    pthread_mutex_lock(&worker->lock);
-    worker->totals = totals;
-    pthread_mutex_unlock(&worker->lock);
-}
 
 /* Reads and clears a wish of another thread. */
 static bool take_wish(bs_worker *worker, bool *wish)
