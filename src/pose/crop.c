@@ -278,7 +278,7 @@ static void cubic_weights(int phase, float w[4])
     }
 }
 
-static void fill_cubic(bs_cubic *c, int size, int frac)
+static void fill_cubic(bs_cubic *c, int size, int frac, int bits)
 {
     c->size = size;
     c->frac = frac;
@@ -291,8 +291,8 @@ static void fill_cubic(bs_cubic *c, int size, int frac)
         if (frac == BS_COORD_BITS + 1)
             cubic_weights(near, w);
         for (int i = 0; i < 4; i++)
-            whole[i] = (int)lrintf(w[i] * 128);
-        const int rest = 128 - whole[0] - whole[1] - whole[2] - whole[3];
+            whole[i] = (int)lrintf(w[i] * (float)(1 << bits));
+        const int rest = (1 << bits) - whole[0] - whole[1] - whole[2] - whole[3];
         whole[1] += near == one / 2 ? rest / 2 : rest;
         whole[2] += near == one / 2 ? rest - rest / 2 : 0;
         if (near != phase) {
@@ -474,12 +474,14 @@ void bs_crop(const bs_image *image, const bs_crop_region *region, bs_crop_kind k
     for (int p = 0; p < 3; p++)
         c.plane[p] = plane_of(image, p < c.planes ? p : 0);
     c.cubic = wants_cubics(&c);
+    /* as fine as 32-bit sums allow: 10 bits of sample, 2 × 10 of weights, and a cubic's overshoot */
+    const int cubic_bits = c.plane[1].mask < 1 << 10 ? 10 : 7;
     if (c.cubic) {
-        fill_cubic(&c.across, c.plane[1].width, c.plane[1].frac_x);
-        fill_cubic(&c.down, c.plane[1].height, c.plane[1].frac_y);
+        fill_cubic(&c.across, c.plane[1].width, c.plane[1].frac_x, cubic_bits);
+        fill_cubic(&c.down, c.plane[1].height, c.plane[1].frac_y, cubic_bits);
     }
     for (int p = 0; p < 3; p++)
-        weight_bits[p] = c.cubic && p ? 14 : c.plane[p].frac_x + c.plane[p].frac_y;
+        weight_bits[p] = c.cubic && p ? 2 * cubic_bits : c.plane[p].frac_x + c.plane[p].frac_y;
     fill_values(&c);
     conversion_of(image, weight_bits, c.matrix, c.bias);
     map_of(region, c.size, m);

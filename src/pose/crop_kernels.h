@@ -25,8 +25,8 @@ typedef struct bs_taps {
 typedef struct bs_cubic {
     int size; /* of the plane along this axis, in samples; at least 4 */
     int frac; /* fractional bits of a coordinate */
-    /* for a coordinate c + p / 2^frac: the weights of the samples c - 1 … c + 2, in 1/128, moved by 2 - i samples where
-     * some of these would lie outside (which are then the edge's) */
+    /* for a coordinate c + p / 2^frac: the weights of the samples c - 1 … c + 2, in 1/128 or 1/1024, moved by 2 - i
+     * samples where some of these would lie outside (which are then the edge's) */
     int16_t weight[5][128][4];
 } bs_cubic;
 
@@ -38,7 +38,7 @@ typedef struct bs_crop_kernels {
      * 1 << (frac_x + frac_y). */
     void (*taps)(const bs_taps *t, const int32_t *x, const int32_t *y, int count, int32_t *out);
     /* The same for both chroma planes at once (they lie alike) by cubics: coordinates in [-half a sample, size - half];
-     * the weights add up to 1 << 14. Samples have at most 15 bits. */
+     * the weights of each axis add up to what the caller chose. Samples have at most 15 bits. */
     void (*cubic)(const bs_taps chroma[2], const bs_cubic *across, const bs_cubic *down, const int32_t *x,
                   const int32_t *y, int count, int32_t *const out[2]);
     /* out[3 i + c] = clamp(floor(bias[c] + sum over k of m[3 c + k] * plane[k][i]), 0, 255) / 255: R, G, B in whole

@@ -46,7 +46,7 @@ def yuv_layout(path):
                                             "stream=pix_fmt,color_space,color_range", "-of", "json", path]))["streams"][0]
     matrix = {"bt709": "bt709", "bt2020nc": "bt2020", "bt2020c": "bt2020"}.get(s.get("color_space"), "bt601")
     full = s.get("color_range") == "pc" or s["pix_fmt"].startswith("yuvj")
-    return s["pix_fmt"].replace("yuvj", "yuv"), ["--matrix", matrix] + (["--full-range"] if full else [])
+    return s["pix_fmt"], ["--matrix", matrix] + (["--full-range"] if full else [])
 
 
 def run(path, frames, model, tracked, layout, extra, crc):
@@ -54,7 +54,7 @@ def run(path, frames, model, tracked, layout, extra, crc):
     w, h = int(frames[0]["width"]), int(frames[0]["height"])
     pixels, how = layout
     with tempfile.TemporaryDirectory() as tmp:
-        command = [PROGRAM, "--model", model, "--size", f"{w}x{h}", "--format", pixels, "--stages", f"{tmp}/stages", *how, *extra]
+        command = [PROGRAM, "--model", model, "--size", f"{w}x{h}", "--format", pixels.replace("yuvj", "yuv"), "--stages", f"{tmp}/stages", *how, *extra]
         if tracked:
             pathlib.Path(tmp, "times").write_text("".join(f"{int(f['time_us']) + 1}\n" for f in frames))
             command += ["--times", f"{tmp}/times"]
