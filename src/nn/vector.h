@@ -49,9 +49,11 @@ static conv_state conv_open(const bs_nn_step *s, float *scratch)
                   (all || (s->in_shape.height == s->out_shape.height && s->in_shape.width == s->out_shape.width));
     panel_count_and_floats(s, (size_t)c.taps, &floats);
     c.together = !c.pointwise || floats <= PACKED_FLOATS;
-    c.bias = scratch;
-    c.pixel = c.bias + (s->out_shape.channels + 63) / 16 * 16;
-    c.packed = c.pixel + (c.pointwise ? 0 : (c.taps + 15) / 16 * 16);
+    if (scratch) { /* NULL: only what kind of convolution it is */
+        c.bias = scratch;
+        c.pixel = c.bias + (s->out_shape.channels + 63) / 16 * 16;
+        c.packed = c.pixel + (c.pointwise ? 0 : (c.taps + 15) / 16 * 16);
+    }
     return c;
 }
 
