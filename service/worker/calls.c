@@ -137,7 +137,9 @@ static bs_status probe(bs_worker *worker, const bs_job *job, bs_probed *out, bs_
             *last = submission.next;
             submission.finished = true;
             submission.probed.status = bs_fail(&submission.probed.error, BS_ERR_FAILED, "%s",
-                                               worker->draining ? "the service is stopping" : worker->unready.text);
+                                               worker->draining ? "the service is stopping"
+                                               : worker->ready  ? "it waited too long for its turn"
+                                                                : worker->unready.text);
             break;
         }
     while (!submission.finished) /* begun: it ends by itself, at its time limit at the latest */

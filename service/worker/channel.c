@@ -132,6 +132,10 @@ static void end_report(bs_worker *worker, bs_slot *slot, bool *progressed)
         slot->done = slot->body.done;
         check_summary(&slot->done.summary);
         END_TEXT(slot->done.error.text);
+        if (slot->submission) { /* it did not get as far as probing */
+            slot->submission->probed.status = BS_ERR_FAILED;
+            slot->submission->probed.error = slot->done.error;
+        }
         slot->done_there = true;
         break;
     default: break;
