@@ -280,6 +280,7 @@ bs_status bs_estimate(const bs_video_info *info, const bs_process_options *optio
         {1, 1, 3, 0, "one thread for decoding, one for encoding, not looking ahead"},
         {1, 1, 3, 480, "one thread for decoding, one for encoding, an overlay at most 480 pixels wide"},
         {1, 1, 3, 320, "one thread for decoding, one for encoding, an overlay at most 320 pixels wide"},
+        {1, 1, 3, 240, "one thread for decoding, one for encoding, an overlay at most 240 pixels wide"},
     };
     bs_estimate_parts parts;
     for (size_t i = 0; i < sizeof(steps) / sizeof(*steps); i++) {
