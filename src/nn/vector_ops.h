@@ -19,8 +19,8 @@ typedef struct NAME(window) {
 
 #define D_AT(pointer, bytes) v_load((const float *)((pointer) + (bytes)))
 
-/* SIZE: the rows and columns of taps, or 0 where they are `w`'s. Known sizes are unrolled: with loops of three the
- * branches are mispredicted often enough to cost half of the time. */
+/* SIZE: the rows and columns of taps, or 0 where they are `w`'s. Known sizes are unrolled: the
+ * short loops themselves cost up to a quarter of the time (253 against 195 us at 64x64x144, AVX2). */
 #define D_BLOCK(function, SIZE, VECTORS, DECLARE, MULTIPLY, STORE) \
     static __attribute__((noinline)) void NAME(function)( \
         const NAME(window) * w, const float *in, const float *weights, const float *bias, float *out, int channels) \
