@@ -152,7 +152,7 @@ class Beside(unittest.TestCase):
             s.wait_ready()
             ids, refused = [], None
             for _ in range(6):
-                answer = s.upload(long, interval=1)
+                answer = s.upload(long, interval=1, mode="quality")  # long enough to be at work to the end
                 if answer.status != 200:
                     refused = answer
                     break

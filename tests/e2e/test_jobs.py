@@ -177,7 +177,7 @@ class Jobs(unittest.TestCase):
         self.assertIn(running, listed)
         self.assertIn("two.mp4", listed)
         self.assertIn("queue      1 of 1", server.jobs("show", waiting).stdout)
-        for job in (running, waiting):
+        for job in (waiting, running):  # the other way round the waiting one could begin, and end, in between
             answer = server.jobs("cancel", job)
             self.assertEqual(answer.returncode, 0, answer.stderr)
             self.assertEqual(server.status(job)["status"], "cancelled")

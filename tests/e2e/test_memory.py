@@ -101,7 +101,8 @@ class Memory(unittest.TestCase):
             self.assertEqual(status["status"], "failed", status)
             self.assertIn("more memory than the", status["error"])
             for job in (first, modest):
-                self.assertEqual(server.wait(job)["status"], "completed")
+                status = server.wait(job)
+                self.assertEqual(status["status"], "completed", status)
 
 
 if __name__ == "__main__":
