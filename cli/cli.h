@@ -139,8 +139,10 @@ typedef enum cli_result_file {
 const char *cli_result_name(cli_result_file file);  /* "pose_data.csv" */
 const char *cli_result_label(cli_result_file file); /* "csv" */
 
-/* `wanted`: bits 1 << cli_result_file. `name` becomes a folder of `parent`. */
-bs_status cli_results_open(cli_results *results, const char *parent, const char *name, unsigned wanted, bs_error *err);
+/* `wanted`: bits 1 << cli_result_file. `name` becomes a folder of `parent`. BS_ERR_USAGE where `input`, the file that
+ * is read, lies where a result would go: it would be lost. */
+bs_status cli_results_open(cli_results *results, const char *parent, const char *name, const char *input,
+                           unsigned wanted, bs_error *err);
 /* For bs_outputs.save_frame, with the cli_results as its opaque pointer. */
 int cli_results_save_frame(void *opaque, int64_t frame_id, const void *data, size_t size);
 /* All files at their places; files of an earlier run that this one did not make are removed. */
@@ -167,5 +169,8 @@ void cli_progress_end(cli_progress *progress);
 /* One line of JSON on standard output; takes the reference. */
 struct json_t;
 void cli_print_json(struct json_t *object);
+/* A string of JSON, a new reference, NULL without memory. File names are bytes: what is not ASCII in one that is no
+ * UTF-8, which JSON cannot hold, becomes "?". */
+struct json_t *cli_json_text(const char *text);
 
 #endif

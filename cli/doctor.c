@@ -50,7 +50,7 @@ static json_t *memory_report(const bs_settings *settings)
     json_object_set_new(o, "physical_mb", json_integer((json_int_t)(limits.physical >> 20)));
     json_object_set_new(o, "cgroup_mb", limits.cgroup ? json_integer((json_int_t)(limits.cgroup >> 20)) : json_null());
     json_object_set_new(o, "cgroup_version", json_integer(limits.cgroup_version));
-    json_object_set_new(o, "cgroup_path", json_string(limits.cgroup_path));
+    json_object_set_new(o, "cgroup_path", cli_json_text(limits.cgroup_path));
     json_object_set_new(o, "limit_mb", json_integer(settings->memory_limit_mb));
     return o;
 }
@@ -75,7 +75,7 @@ static json_t *models_report(bool *complete, char *isa, size_t isa_size)
     *complete = bs_models_open(&models, NULL, BS_MODEL_ALL, &err) == BS_OK;
     if (*complete) {
         bs_pose_options pose_options = bs_pose_defaults();
-        json_object_set_new(o, "folder", json_string(bs_models_dir(models)));
+        json_object_set_new(o, "folder", cli_json_text(bs_models_dir(models)));
         for (int kind = 0; kind < BS_MODEL_KINDS; kind++)
             json_object_set_new(o, bs_model_name((bs_model_kind)kind),
                                 json_string(bs_models_sha256(models, (bs_model_kind)kind)));
@@ -83,7 +83,7 @@ static json_t *models_report(bool *complete, char *isa, size_t isa_size)
         snprintf(isa, isa_size, "%s", *complete ? bs_pose_isa(pose) : "none");
     }
     if (!*complete)
-        json_object_set_new(o, "error", json_string(err.text));
+        json_object_set_new(o, "error", cli_json_text(err.text));
     bs_pose_close(&pose);
     bs_models_close(&models);
     return o;
@@ -104,7 +104,7 @@ static json_t *settings_report(const bs_settings *settings)
         char value[256];
         bs_settings_show(settings, &bs_settings_table[i], value, sizeof(value));
         json_t *one = json_object();
-        json_object_set_new(one, "value", json_string(value));
+        json_object_set_new(one, "value", cli_json_text(value));
         json_object_set_new(one, "from", json_string(origins[settings->origin[i]]));
         json_object_set_new(all, bs_settings_table[i].name, one);
     }

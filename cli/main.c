@@ -1,4 +1,5 @@
 /* The program's entry: finds the command (see cli.h). */
+#include <errno.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <string.h>
@@ -55,6 +56,17 @@ int cli_failf(bs_status status, const char *format, ...)
     return cli_fail(&err);
 }
 
+/* An answer that did not reach its reader is no success. */
+static int end(int exit_code)
+{
+    errno = 0;
+    if (fflush(stdout) == 0 && !ferror(stdout))
+        return exit_code;
+    int code = cli_failf(BS_ERR_IO, "standard output cannot be written%s%s", errno ? ": " : "",
+                         errno ? strerror(errno) : "");
+    return exit_code ? exit_code : code;
+}
+
 static void usage(FILE *out)
 {
     fprintf(out, "BodyScript turns videos of people into body-pose data.\n\nusage: bodyscript COMMAND …\n\n");
@@ -70,15 +82,15 @@ int main(int argc, char **argv)
     const char *word = argc > 1 ? argv[1] : "";
     if (!strcmp(word, "--help") || !strcmp(word, "-h") || !strcmp(word, "help")) {
         usage(stdout);
-        return 0;
+        return end(0);
     }
     if (!strcmp(word, "--version") || !strcmp(word, "-V")) {
         printf("bodyscript %s\n", bs_version());
-        return 0;
+        return end(0);
     }
     for (int i = 0; i < COMMANDS; i++)
         if (!strcmp(word, commands[i].name))
-            return commands[i].run(argc - 2, argv + 2);
+            return end(commands[i].run(argc - 2, argv + 2));
     if (!*word) {
         usage(stderr);
         return bs_exit_code(BS_ERR_USAGE);

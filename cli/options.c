@@ -168,6 +168,7 @@ typedef struct parser {
     const cli_command *command;
     int argc, at;
     char **argv;
+    const char *config; /* the settings file that was read, else NULL */
     void *opaque;
     bs_settings *settings;
     bool help;
@@ -201,8 +202,10 @@ static bs_status apply(parser *p, found f, const char *word, const char *attache
         return status;
     if (!strcmp(f.option->name, "help"))
         p->help = true;
-    else if (strcmp(f.option->name, "config") != 0) /* read before */
+    else if (strcmp(f.option->name, "config") != 0)
         status = p->command->set(p->opaque, f.option, value, err);
+    else if (!p->config || strcmp(p->config, value) != 0) /* read before all other options, which beat it */
+        status = bs_fail(err, BS_ERR_USAGE, "--config is given once, as an option by itself, not '%.40s' too", value);
     return status;
 }
 
@@ -215,11 +218,17 @@ static bs_status parse_word(parser *p, const char *word, bs_error *err)
             return unknown_option(p->command, word, err);
         return apply(p, f, word, equals ? equals + 1 : NULL, err);
     }
-    found f = find(p->command, "", 0, word[1]);
-    if (!f.option && !f.setting)
-        return unknown_option(p->command, word, err);
-    const char *attached = word[2] ? word + 2 + (word[2] == '=') : NULL;
-    return apply(p, f, word, attached, err);
+    /* Letters that take no value may stand together: -jq. */
+    for (const char *letter = word + 1;; letter++) {
+        found f = find(p->command, "", 0, *letter);
+        if (!f.option && !f.setting)
+            return unknown_option(p->command, word, err);
+        bool more = f.option && !f.option->argument && letter[1] && letter[1] != '=';
+        const char *attached = letter[1] && !more ? letter + 1 + (letter[1] == '=') : NULL;
+        bs_status status = apply(p, f, word, attached, err);
+        if (status != BS_OK || !more)
+            return status;
+    }
 }
 
 /* The file that --config or -c names, else NULL. */
@@ -230,6 +239,8 @@ static const char *config_file(int argc, char **argv)
             return argv[i] + 9;
         if ((!strcmp(argv[i], "--config") || !strcmp(argv[i], "-c")) && i + 1 < argc)
             return argv[i + 1];
+        if (!strncmp(argv[i], "-c", 2) && argv[i][2])
+            return argv[i] + 2 + (argv[i][2] == '=');
     }
     return NULL;
 }
@@ -260,9 +271,9 @@ bool cli_parse(const cli_command *command, int argc, char **argv, void *opaque, 
                int *exit_code)
 {
     bs_error err = {0};
-    parser p = {command, argc, 0, argv, opaque, settings, false};
+    parser p = {command, argc, 0, argv, config_file(argc, argv), opaque, settings, false};
     *words = 0;
-    if (bs_settings_load(settings, config_file(argc, argv), &err) != BS_OK) {
+    if (bs_settings_load(settings, p.config, &err) != BS_OK) {
         *exit_code = cli_fail(&err);
         return false;
     }

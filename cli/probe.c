@@ -84,7 +84,7 @@ static void print_json(const char *path, const bs_video_info *info, const bs_est
 {
     json_t *object = json_object(), *memory = json_object();
     char *info_text = bs_video_info_text(info);
-    json_object_set_new(object, "file", json_string(path));
+    json_object_set_new(object, "file", cli_json_text(path));
     json_object_set_new(object, "video_info", json_loads(info_text ? info_text : "{}", 0, NULL));
     json_object_set_new(object, "reserved_memory_mb", json_real(megabytes(parts->total)));
     json_object_set_new(object, "memory_limit_mb", json_real(megabytes(limit)));
@@ -98,7 +98,7 @@ static void print_json(const char *path, const bs_video_info *info, const bs_est
     json_object_set_new(object, "output_height", json_integer(parts->output_height));
     json_object_set_new(object, "leaner_settings", json_string(parts->lean));
     json_object_set_new(object, "fits", json_boolean(fits == BS_OK));
-    json_object_set_new(object, "error", fits == BS_OK ? json_null() : json_string(err->text));
+    json_object_set_new(object, "error", fits == BS_OK ? json_null() : cli_json_text(err->text));
     free(info_text);
     cli_print_json(object);
 }

@@ -170,7 +170,7 @@ static bs_status process_file(const process_args *args, bs_models *models, const
     if (status == BS_OK)
         status = bs_probe(&input, &info, err);
     if (status == BS_OK)
-        status = cli_results_open(&results, args->output, name, wanted_files(args, &info), err);
+        status = cli_results_open(&results, args->output, name, path, wanted_files(args, &info), err);
     if (status != BS_OK)
         return status;
     results.png = args->job.process.png;
@@ -194,9 +194,9 @@ static void tell_result(const process_args *args, const char *path, const char *
         json_t *line = json_object();
         char *statistics = bs_metadata_statistics(&args->job.process, summary);
         json_object_set_new(line, "event", json_string("result"));
-        json_object_set_new(line, "file", json_string(path));
+        json_object_set_new(line, "file", cli_json_text(path));
         json_object_set_new(line, "status", json_string("completed"));
-        json_object_set_new(line, "folder", json_string(folder));
+        json_object_set_new(line, "folder", cli_json_text(folder));
         json_object_set_new(line, "statistics", json_loads(statistics ? statistics : "{}", 0, NULL));
         free(statistics);
         cli_print_json(line);
@@ -215,10 +215,10 @@ static void tell_failure(const process_args *args, const char *path, const bs_er
     if (args->json) {
         json_t *line = json_object();
         json_object_set_new(line, "event", json_string("result"));
-        json_object_set_new(line, "file", json_string(path));
+        json_object_set_new(line, "file", cli_json_text(path));
         json_object_set_new(line, "status", json_string(err->status == BS_ERR_CANCELLED ? "cancelled" : "failed"));
         json_object_set_new(line, "exit_code", json_integer(bs_exit_code(err->status)));
-        json_object_set_new(line, "error", json_string(err->text));
+        json_object_set_new(line, "error", cli_json_text(err->text));
         cli_print_json(line);
     }
     cli_fail(err);

@@ -35,6 +35,19 @@ void cli_print_json(json_t *object)
     free(line);
 }
 
+json_t *cli_json_text(const char *text)
+{
+    json_t *string = json_string(text);
+    char *clean = string ? NULL : strdup(text);
+    for (char *c = clean; c && *c; c++)
+        if ((unsigned char)*c >= 0x80)
+            *c = '?';
+    if (clean)
+        string = json_string(clean);
+    free(clean);
+    return string;
+}
+
 /* Values of a bs_progress that every form shows. */
 typedef struct figures {
     double share, speed, left; /* left < 0: unknown */
@@ -58,7 +71,7 @@ static void report_json(const cli_progress *progress, const bs_progress *p, cons
 {
     json_t *line = json_object();
     json_object_set_new(line, "event", json_string("progress"));
-    json_object_set_new(line, "file", json_string(progress->file));
+    json_object_set_new(line, "file", cli_json_text(progress->file));
     json_object_set_new(line, "frames_done", json_integer(p->frames_done));
     json_object_set_new(line, "frames_total", p->frames_total ? json_integer(p->frames_total) : json_null());
     json_object_set_new(line, "frames_analysed", json_integer(p->frames_analysed));
@@ -137,8 +150,8 @@ void cli_progress_note(void *opaque, const char *sentence)
     if (progress->json) {
         json_t *line = json_object();
         json_object_set_new(line, "event", json_string("note"));
-        json_object_set_new(line, "file", json_string(progress->file));
-        json_object_set_new(line, "message", json_string(sentence));
+        json_object_set_new(line, "file", cli_json_text(progress->file));
+        json_object_set_new(line, "message", cli_json_text(sentence));
         cli_print_json(line);
     } else if (!progress->quiet) {
         cli_progress_end(progress);

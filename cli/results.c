@@ -96,7 +96,23 @@ static bs_status make_folder(const char *path, bool *made, bs_error *err)
     return bs_fail(err, BS_ERR_IO, "the folder '%s' cannot be made: %s", part, strerror(errno));
 }
 
-bs_status cli_results_open(cli_results *results, const char *parent, const char *name, unsigned wanted, bs_error *err)
+/* Of all result files: those that this run does not make are removed in the end. */
+static bs_status spare_input(const cli_results *results, const char *input, bs_error *err)
+{
+    struct stat in, st;
+    char path[PATH_SIZE];
+    if (stat(input, &in) < 0)
+        return BS_OK; /* whoever opens it will say so */
+    for (int i = 0; i < CLI_RESULT_FILES; i++) {
+        final_path(results, files[i].name, path);
+        if (lstat(path, &st) == 0 && st.st_dev == in.st_dev && st.st_ino == in.st_ino)
+            return bs_fail(err, BS_ERR_USAGE, "the results of '%s' would replace it: choose another --output", input);
+    }
+    return BS_OK;
+}
+
+bs_status cli_results_open(cli_results *results, const char *parent, const char *name, const char *input,
+                           unsigned wanted, bs_error *err)
 {
     char path[PATH_SIZE];
     *results = (cli_results){0};
@@ -110,6 +126,8 @@ bs_status cli_results_open(cli_results *results, const char *parent, const char 
         return bs_fail(err, BS_ERR_NOMEM, "no memory for a path");
     }
     status = make_folder(results->folder, &results->made_folder, err);
+    if (status == BS_OK)
+        status = spare_input(results, input, err);
     if (status == BS_OK) {
         bool made;
         remove_stale(results);

@@ -35,7 +35,8 @@ ENVIRONMENT = environment()
 def run(*args, cwd=None, timeout=110, **settings):
     """The program with these words; settings by environment variable."""
     env = dict(ENVIRONMENT, **{k: str(v) for k, v in settings.items()})
-    return subprocess.run([PROGRAM, *map(str, args)], capture_output=True, text=True, cwd=cwd, timeout=timeout, env=env)
+    return subprocess.run([PROGRAM, *map(str, args)], capture_output=True, text=True, cwd=cwd, timeout=timeout, env=env,
+                          errors="surrogateescape")
 
 
 def sample():

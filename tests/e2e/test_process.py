@@ -156,9 +156,33 @@ class Batches(kit.Case):
         last = [e for e in events if e["event"] == "progress"][-1]
         self.assertEqual(last["frames_done"], results[0]["statistics"]["frames_total"])
 
+    def test_json_lines_name_the_file_whatever_its_bytes(self):
+        name = os.fsencode(self.tmp) + b"/walk\xff.mp4"
+        shutil.copy(kit.sample(), name)
+        bad = os.fsencode(self.tmp) + b"/bad\xff.mp4"
+        with open(bad, "wb") as f:
+            f.write(b"this is no video" * 100)
+        out = self.process("--json", *QUICK, "--no-video", os.fsdecode(name), os.fsdecode(bad), code=3)
+        events = [json.loads(line) for line in out.stdout.splitlines()]
+        self.assertEqual({e["file"] for e in events}, {f"{self.tmp}/walk?.mp4", f"{self.tmp}/bad?.mp4"})
+        self.assertEqual(events[-2]["folder"], f"{self.tmp}/results/walk?")
+        self.assertIn("bad?.mp4", events[-1]["error"])
+
     def test_quiet_says_nothing(self):
         out = self.process("--quiet", "--no-video", *QUICK, kit.sample())
         self.assertEqual((out.stdout, out.stderr), ("", ""))
+        self.assertEqual(self.process("-qj", "--no-video", *QUICK, kit.sample()).stderr, "")
+
+    def test_an_input_is_never_replaced_by_its_results(self):
+        (self.tmp / "output").mkdir()
+        clip = self.tmp / "output/output.mp4"
+        shutil.copy(kit.sample(), clip)
+        out = kit.run("process", *QUICK, "-o", self.tmp, clip)
+        self.assertEqual(out.returncode, 2, out.stderr)
+        self.assertIn("would replace it", out.stderr)
+        self.assertEqual(clip.read_bytes(), kit.sample().read_bytes())
+        self.assertFiles(self.tmp / "output", {"output.mp4"})
+        self.process("--no-video", *QUICK, clip)
 
 
 class Settings(kit.Case):
@@ -175,6 +199,9 @@ class Settings(kit.Case):
         self.assertEqual(self.interval(FRAME_EXTRACTION_INTERVAL=25), 25)
         self.assertEqual(self.interval("--frame-extraction-interval", "15", FRAME_EXTRACTION_INTERVAL=25), 15)
         self.assertEqual(self.interval("-n10", FRAME_EXTRACTION_INTERVAL=25), 10)
+        (self.tmp / "other.conf").write_text("FRAME_EXTRACTION_INTERVAL=12\n")
+        for words in (("-c", "other.conf"), ("-cother.conf",), ("--config=other.conf",), ("--config", "other.conf")):
+            self.assertEqual(self.interval(*words), 12)
 
     def test_quality_looks_at_every_frame_unless_told(self):
         self.assertEqual(self.interval("--mode", "quality", "--max-video-duration-seconds", "1"), 1)
@@ -193,6 +220,7 @@ class Settings(kit.Case):
                 (("process", "--people", "17", clip), {}, "--people is '17', but takes a whole number from 1 to 16"),
                 (("process", "--model", "huge", clip), {}, "--model is 'huge', but takes lite, full or heavy"),
                 (("process", "--json=yes", clip), {}, "--json takes no value"),
+                (("process", "-c", os.devnull, "-c", "x.conf", clip), {}, "--config is given once"),
                 (("process", clip, "--output"), {}, "--output needs a value"),
                 (("process", "--config", "/nowhere/x.conf", clip), {}, "/nowhere/x.conf"),
                 (("export", clip), {}, "--format"),
@@ -214,6 +242,15 @@ class Settings(kit.Case):
 
 
 class Refusals(kit.Case):
+    def test_an_answer_that_cannot_be_written_is_code_1(self):
+        with open("/dev/full", "w") as full:
+            for args in (("probe", kit.sample()), ("probe", "--json", kit.sample()), ("doctor",), ("--help",),
+                         ("--version",), ("process", "--help")):
+                out = subprocess.run([kit.PROGRAM, *args], stdout=full, stderr=subprocess.PIPE, text=True,
+                                     env=kit.ENVIRONMENT)
+                self.assertEqual(out.returncode, 1, args)
+                self.assertIn("standard output cannot be written", out.stderr)
+
     def test_what_is_no_video_is_code_3(self):
         (self.tmp / "empty.mp4").touch()
         (self.tmp / "text.mp4").write_text("hello\n" * 50)
