@@ -237,6 +237,7 @@ static int process_all(const process_args *args, bs_models *models, const cli_in
         bs_error err = {0};
         char *folder = NULL;
         cli_progress_init(&progress, path, i + 1, inputs->count, args->json, args->quiet);
+        bs_memory_peak_restart(); /* what is told of each file is its own */
         bs_status status = process_file(args, models, path, names[i], &progress, &summary, &folder, &err);
         cli_progress_end(&progress);
         if (status == BS_OK) {

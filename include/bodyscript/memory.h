@@ -33,6 +33,10 @@ bs_status bs_memory_of_tree(pid_t root, uint64_t *out);
 uint64_t bs_memory_resident(void);
 uint64_t bs_memory_peak(void); /* where a sandbox refuses to open /proc, this one stands for both */
 
+/* From now on bs_memory_peak() is the peak since this call, for a program that does several jobs one after the other
+ * and tells the peak of each. Where the kernel refuses it nothing changes: the peak stays that of the whole process. */
+void bs_memory_peak_restart(void);
+
 /* -- what a process does for its own memory (docs/memory.md has the figures) --------------------------- */
 
 /* To be called first thing in main() of a program that runs jobs, before other threads exist. Freed blocks go back

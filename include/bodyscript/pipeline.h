@@ -92,7 +92,7 @@ typedef struct bs_summary {
     int64_t landmarks_outside; /* landmarks outside the picture, of all found */
     double feet_outside;       /* share of found frames whose feet lie outside the picture, 0–1 */
     double seconds, cpu_seconds;
-    uint64_t peak_memory;     /* resident high-water mark of this process, bytes */
+    uint64_t peak_memory;     /* bs_memory_peak(): of this process, bytes */
     uint64_t reserved_memory; /* what bs_estimate said */
     bs_stage_times stage;
     char advice[512]; /* one plain sentence where something is poor, else "" */

@@ -138,6 +138,21 @@ class Batches(kit.Case):
         self.process(*QUICK, "--no-video", folder)
         self.assertFiles(self.tmp / "results", {"a", "b"})
 
+    def test_the_peak_of_each_file_is_its_own(self):
+        if kit.sanitized():
+            self.skipTest("memory is measured in the release build, not under a sanitizer")
+        photo = self.tmp / "photo.png"
+        kit.ffmpeg("-i", kit.sample(), "-frames:v", 1, "-vf", "scale=180:320", photo)
+        large = self.tmp / "large.mp4"
+        kit.ffmpeg("-i", kit.sample(), "-frames:v", 8, "-vf", "scale=1080:1920", "-preset", "ultrafast", large)
+        self.process("--model", "lite", large, photo)
+        peaks = {}
+        for name in ("large", "photo"):
+            s = kit.document(self.tmp / "results" / name, "metadata.json")["statistics"]
+            self.assertLessEqual(s["peak_memory_mb"], s["reserved_memory_mb"])
+            peaks[name] = s["peak_memory_mb"]
+        self.assertLess(peaks["photo"], 0.75 * peaks["large"])
+
     def test_equal_names_get_folders_of_their_own(self):
         for name in ("walk.mp4", "walk.mov"):
             shutil.copy(kit.sample(), self.tmp / name)
