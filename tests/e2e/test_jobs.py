@@ -171,7 +171,8 @@ class Jobs(unittest.TestCase):
 
     def test_the_administrator_lists_shows_cancels_and_removes(self):
         server = self.serve(MAX_CONCURRENT_PROCESSING=1)
-        running, waiting = server.submit(long_video(), name="one.mp4"), server.submit(made_video(), name="two.mp4")
+        running = server.submit(long_video(), name="one.mp4", mode="quality")
+        waiting = server.submit(made_video(), name="two.mp4")
         server.wait_for(running, "processing")
         listed = server.jobs("list").stdout
         self.assertIn(running, listed)
