@@ -49,7 +49,8 @@ typedef struct bs_outputs {
     int csv_fd, json_fd;
     int video_fd, preview_fd; /* output.mp4, preview.mp4; for a photo video_fd takes output.jpg */
     int thumbnail_fd;         /* thumbnail.jpg */
-    /* Called for every analysed frame, with the encoded JPEG or PNG, where set. A non-zero return stops the job. */
+    /* Called for every analysed frame, with the encoded JPEG or PNG, where set: from a thread of the pipeline, perhaps
+     * while the callbacks below run in the calling one. A non-zero return stops the job. */
     int (*save_frame)(void *opaque, int64_t frame_id, const void *data, size_t size);
     void *opaque;
 } bs_outputs;

@@ -1,5 +1,6 @@
 /* What a job process does (see zygote.h): enter the sandbox, probe or process, report, end. */
 #include <errno.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -19,11 +20,15 @@ static void write_all(int fd, const void *data, size_t size)
     }
 }
 
+/* One report after another: saved frames come from a thread of the pipeline, progress from the calling one. */
 static void report(int channel, bs_report_kind kind, int64_t value, const void *data, size_t size)
 {
+    static pthread_mutex_t turn = PTHREAD_MUTEX_INITIALIZER;
     bs_report head = {.kind = kind, .size = (uint32_t)size, .value = value};
+    pthread_mutex_lock(&turn);
     write_all(channel, &head, sizeof(head));
     write_all(channel, data, size);
+    pthread_mutex_unlock(&turn);
 }
 
 static void report_progress(void *opaque, const bs_progress *progress)

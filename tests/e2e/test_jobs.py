@@ -45,6 +45,17 @@ class Jobs(unittest.TestCase):
         frames = {name for name in server.folders()[job] if name.startswith("frame_")}
         self.assertEqual(frames, {f"frame_{i:06d}.jpg" for i in range(0, 25, 3)})
 
+    def test_frames_and_progress_that_are_reported_at_the_same_time_do_not_mix(self):
+        server = self.serve(FRAME_FORMAT="png", JOB_MAX_ATTEMPTS=1)
+        clip = made_video("1280x720", 4, 25)
+        for _ in range(2):
+            job = server.submit(clip, save_frames="true", interval=1, model="lite", no_video="true")
+            status = server.wait(job)
+            self.assertEqual(status["status"], "completed", status)
+            frames = {name for name in server.folders()[job] if name.startswith("frame_")}
+            self.assertEqual(frames, {f"frame_{i:06d}.png" for i in range(100)})
+            self.assertTrue(server.get(f"/api/serve/{job}/frame_000099.png").body.endswith(b"IEND\xaeB`\x82"))
+
     def test_cancelling_stops_a_running_job_within_a_second(self):
         server = self.serve()
         job = server.submit(long_video())
