@@ -138,7 +138,7 @@ void bs_answer_json(bs_request *r, unsigned status, json_t *object)
     bs_answer_header(r, "Cache-Control", "no-store");
 }
 
-/* The length of the UTF-8 character at `c`; 0: none, or a control character. */
+/* The length of the UTF-8 character at `c`; 0: none, or a control character (C0, C1; terminals act on both). */
 static int character_length(const unsigned char *c)
 {
     if (*c < 0x80)
@@ -149,8 +149,8 @@ static int character_length(const unsigned char *c)
     for (int i = 1; i < length; i++)
         if ((c[i] & 0xc0) != 0x80)
             return 0;
-    if ((*c == 0xe0 && c[1] < 0xa0) || (*c == 0xed && c[1] > 0x9f) || (*c == 0xf0 && c[1] < 0x90) ||
-        (*c == 0xf4 && c[1] > 0x8f))
+    if ((*c == 0xc2 && c[1] < 0xa0) || (*c == 0xe0 && c[1] < 0xa0) || (*c == 0xed && c[1] > 0x9f) ||
+        (*c == 0xf0 && c[1] < 0x90) || (*c == 0xf4 && c[1] > 0x8f))
         return 0;
     return length;
 }

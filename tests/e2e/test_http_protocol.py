@@ -225,13 +225,14 @@ class Protocol(unittest.TestCase):
             self.assertIsInstance(answer.detail(), str)
 
     def test_file_names_stay_names(self):
-        for name in ("../../../etc/passwd.mp4", "..\\..\\x.mp4", "/abs.mp4", "a\x01b.mp4", "\xff\xfe.mp4", "x" * 2000):
+        for name in ("../../../etc/passwd.mp4", "..\\..\\x.mp4", "/abs.mp4", "a\x01b.mp4", "\xff\xfe.mp4", "x" * 2000,
+                     "a\xc2\x9b31mb.mp4"):  # a terminal's control sequence in UTF-8
             body, kind = form(made_video(), "NAME")
             body = body.replace(b"NAME", name.encode("latin-1"))
             answer = self.s.request("POST", "/api/upload", body, {"Content-Type": kind})
             self.assertEqual(answer.status, 200, answer.body)
             kept = answer.json()["filename"]
-            self.assertNotRegex(kept, r"[/\\\x00-\x1f]")
+            self.assertNotRegex(kept, r"[/\\\x00-\x1f\x7f-\x9f]")
             self.assertLessEqual(len(kept.encode()), 255)
             self.s.wait(answer.json()["job_id"])
             self.assertEqual(self.s.request("DELETE", f"/api/cleanup/{answer.json()['job_id']}").status, 200)
