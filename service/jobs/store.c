@@ -41,8 +41,14 @@ bs_status bs_store_open(bs_store **out, const bs_settings *settings, bs_error *e
     }
     const bs_store_ops *ops = find_backend(url, &location);
     if (!ops)
-        return bs_fail(err, BS_ERR_USAGE, "DATABASE_URL '%s' is of no kind that this build has; it takes sqlite:PATH",
-                       url);
+        return bs_fail(err, BS_ERR_USAGE,
+                       "DATABASE_URL '%.*s…' is of no kind that this build has; it takes sqlite:PATH",
+                       (int)strcspn(url, ":"), url); /* no more of it: it may hold a password */
+    if (settings->queue_url)
+        return bs_fail(
+            err, BS_ERR_USAGE,
+            "QUEUE_URL '%.*s…' is of no kind that this build has; the queue is in the database, leave it out",
+            (int)strcspn(settings->queue_url, ":"), settings->queue_url);
 
     bs_store *store = calloc(1, sizeof(*store));
     if (!store)

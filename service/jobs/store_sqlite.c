@@ -379,11 +379,17 @@ static bs_status sqlite_check(void *state, bs_error *err)
     pthread_mutex_lock(&c->turn);
     sqlite3_stmt *s = NULL;
     bs_status status = BS_OK;
+    const char *finding = NULL;
     if (sqlite3_prepare_v2(c->db, "PRAGMA integrity_check(1)", -1, &s, NULL) != SQLITE_OK ||
         sqlite3_step(s) != SQLITE_ROW)
         status = fail_sqlite(c->db, "be checked", err);
-    else if (strcmp((const char *)sqlite3_column_text(s, 0), "ok") != 0)
-        status = bs_fail(err, BS_ERR_IO, "the job store is damaged: %s", (const char *)sqlite3_column_text(s, 0));
+    else if (strcmp(finding = (const char *)sqlite3_column_text(s, 0), "ok") != 0) {
+        if (!strncmp(finding, "***", 3) && strchr(finding, '\n'))
+            finding = strchr(finding, '\n') + 1; /* its first line names the database */
+        status = bs_fail(err, BS_ERR_IO,
+                         "the job store '%s' is damaged (%.*s); move it away, or put a copy in its place",
+                         sqlite3_db_filename(c->db, NULL), (int)strcspn(finding, "\n"), finding);
+    }
     sqlite3_finalize(s);
     pthread_mutex_unlock(&c->turn);
     return status;

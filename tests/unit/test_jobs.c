@@ -433,6 +433,14 @@ static void a_file_that_is_no_database_is_refused_with_a_sentence(void **state)
     f->settings.database_url = "mysql://host";
     assert_int_equal(bs_store_open(&store, &f->settings, &err), BS_ERR_USAGE);
     assert_non_null(strstr(err.text, "DATABASE_URL"));
+    f->settings.database_url = "postgresql://user:secret@host/db";
+    assert_int_equal(bs_store_open(&store, &f->settings, &err), BS_ERR_USAGE);
+    assert_null(strstr(err.text, "secret"));
+    f->settings.database_url = NULL;
+    f->settings.queue_url = "redis://:secret@host";
+    assert_int_equal(bs_store_open(&store, &f->settings, &err), BS_ERR_USAGE);
+    assert_non_null(strstr(err.text, "QUEUE_URL"));
+    assert_null(strstr(err.text, "secret"));
     assert_null(store);
 }
 
