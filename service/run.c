@@ -60,6 +60,8 @@ static bs_status start_parts(parts *p, const bs_settings *settings, bool with_ht
 {
     bs_status status = bs_store_open(&p->store, settings, err);
     if (status == BS_OK)
+        status = bs_store_check(p->store, err);
+    if (status == BS_OK)
         status = bs_artifacts_open(&p->artifacts, settings->storage_url, settings->data_dir,
                                    (uint64_t)settings->disk_limit_mb << 20, err);
     if (status == BS_OK)

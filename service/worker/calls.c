@@ -12,8 +12,9 @@ enum {
     FIRST_GUESS_US = 10 * 1000000, /* of a job's duration, before any was measured */
     RETRY_MOST = 3600,
     PROBE_WAIT_SECONDS = 30,
+    CANCEL_WAIT_MS = 1000,
     REMOVE_WAIT_MS = 8000,
-    REMOVE_LOOK_MS = 20,
+    LOOK_MS = 20,
 };
 
 #define MIB(bytes) ((double)(bytes) / (1 << 20))
@@ -270,6 +271,13 @@ bs_status bs_worker_cancel(bs_worker *worker, const char *id, bs_job *out, bs_er
             worker->beat_wanted = true; /* it is just being started; the heartbeat will see the wish */
         pthread_mutex_unlock(&worker->lock);
         bs_worker_wake(worker);
+        /* Who asks for the status next should see it cancelled. */
+        const struct timespec pause = {.tv_nsec = LOOK_MS * 1000000};
+        for (int ms = 0; out->state == BS_JOB_PROCESSING && ms < CANCEL_WAIT_MS; ms += LOOK_MS) {
+            nanosleep(&pause, NULL);
+            if (bs_store_get(worker->store, id, out, NULL) != BS_OK)
+                break;
+        }
     }
     return BS_OK;
 }
@@ -277,12 +285,15 @@ bs_status bs_worker_cancel(bs_worker *worker, const char *id, bs_job *out, bs_er
 bs_status bs_worker_remove(bs_worker *worker, const char *id, bs_error *err)
 {
     bs_job job;
-    const struct timespec pause = {.tv_nsec = REMOVE_LOOK_MS * 1000000};
-    for (int waited = 0; waited < REMOVE_WAIT_MS; waited += REMOVE_LOOK_MS) {
+    const struct timespec pause = {.tv_nsec = LOOK_MS * 1000000};
+    for (int waited = 0; waited < REMOVE_WAIT_MS; waited += LOOK_MS) {
         bs_status status = bs_store_get(worker->store, id, &job, err);
         if (status != BS_OK)
             return status;
         if (job.state != BS_JOB_PROCESSING) {
+            /* Files first where nobody uses them: on a full disk the store needs their room to keep the change. */
+            if (bs_job_state_is_final(job.state) && (status = bs_artifacts_remove(worker->artifacts, id, err)) < 0)
+                return status;
             status = bs_store_remove(worker->store, id, err);
             if (status == BS_OK && job.state == BS_JOB_PENDING)
                 one_less_pending(worker);

@@ -64,7 +64,8 @@ bool bs_worker_submit(bs_worker *worker, const bs_job *job, const char *idempote
 
 /* A job as it is this moment: the store's word, and of a running job the newest progress. Cheap for running jobs. */
 bs_status bs_worker_job(bs_worker *worker, const char *id, bs_job *out, bs_error *err);
-/* Stops it, pending or processing, within a second; returns when the request is durable. `out` as it then stands. */
+/* Stops it, pending or processing, within a second; returns when it has ended, or after a second with the request
+ * durable. `out` as it then stands. */
 bs_status bs_worker_cancel(bs_worker *worker, const char *id, bs_job *out, bs_error *err);
 /* Stops it where it runs, then removes job and files. BS_EOF: no such job. */
 bs_status bs_worker_remove(bs_worker *worker, const char *id, bs_error *err);
