@@ -135,6 +135,8 @@ static bs_status write_metadata(const process_args *args, const cli_results *res
         .filename = cli_base_name(path),
         .processed_at_us = (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000,
         .options = &args->job.process,
+        .no_video = args->job.no_video,
+        .save_frames = args->save_frames,
         .summary = summary,
         .model_sha256 = bs_models_sha256(models, bs_process_model(&args->job.process)),
         .urls = urls,

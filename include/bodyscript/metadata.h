@@ -19,6 +19,7 @@ typedef struct bs_metadata {
     const char *filename;    /* of the input, as the user named it */
     int64_t processed_at_us; /* since 1970 */
     const bs_process_options *options;
+    bool no_video, save_frames; /* what was asked for beside the options, for the receipt */
     const bs_summary *summary;
     const char *model_sha256;    /* bs_models_sha256 */
     const bs_metadata_url *urls; /* ended by a label of NULL; NULL: none */

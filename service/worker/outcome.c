@@ -51,6 +51,8 @@ static bs_status write_metadata(bs_worker *worker, bs_slot *slot, bs_error *err)
         .filename = slot->job.filename,
         .processed_at_us = bs_job_now(),
         .options = &slot->options,
+        .no_video = slot->job.options.no_video,
+        .save_frames = slot->job.options.save_frames,
         .summary = &slot->done.summary,
         .model_sha256 = worker->sha256[bs_process_model(&slot->options)],
         .urls = urls,

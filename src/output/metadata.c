@@ -119,14 +119,17 @@ static json_t *info_of(const bs_video_info *info)
     return o;
 }
 
-static json_t *options_of(const bs_process_options *options)
+static json_t *options_of(const bs_metadata *m)
 {
+    const bs_process_options *options = m->options;
     json_t *o = json_object();
     json_object_set_new(o, "mode", json_string(bs_mode_name(options->mode)));
     json_object_set_new(o, "model", json_string(bs_model_name(bs_process_model(options))));
     json_object_set_new(o, "interval", json_integer(bs_process_interval(options)));
     json_object_set_new(o, "people", json_integer(options->people));
     json_object_set_new(o, "exact", json_boolean(options->exact));
+    json_object_set_new(o, "no_video", json_boolean(m->no_video));
+    json_object_set_new(o, "save_frames", json_boolean(m->save_frames));
     json_object_set_new(o, "frame_format", json_string(options->png ? "png" : "jpg"));
     json_object_set_new(o, "max_width", json_integer(options->max_width));
     json_object_set_new(o, "max_duration", seconds(options->max_duration_us));
@@ -147,7 +150,7 @@ static json_t *receipt_of(const bs_metadata *m)
     json_object_set_new(o, "model", json_string(bs_model_name(bs_process_model(m->options))));
     json_object_set_new(o, "model_sha256", text(m->model_sha256));
     json_object_set_new(o, "input_sha256", text(m->summary->sha256));
-    json_object_set_new(o, "options", options_of(m->options));
+    json_object_set_new(o, "options", options_of(m));
     return o;
 }
 

@@ -238,7 +238,8 @@ static void metadata_has_statistics_and_a_receipt(void **state)
                           .original_duration_us = 20000000};
     strcpy(summary.sha256, "abc");
     const bs_metadata_url urls[] = {{"csv", "pose_data.csv"}, {NULL, NULL}};
-    const bs_metadata metadata = {"f00", "walk \xff.mp4", 1700000000000000, &options, &summary, "def", urls};
+    const bs_metadata metadata = {"f00", "walk \xff.mp4", 1700000000000000, &options, false, true, &summary, "def",
+                                  urls};
     int fd = temporary_file();
     assert_int_equal(bs_metadata_write(fd, &metadata, NULL), BS_OK);
     char *text = text_of(fd);
@@ -254,6 +255,8 @@ static void metadata_has_statistics_and_a_receipt(void **state)
     assert_string_equal(json_string_value(json_object_get(receipt, "input_sha256")), "abc");
     assert_string_equal(json_string_value(json_object_get(receipt, "model_sha256")), "def");
     json_t *used = json_object_get(receipt, "options");
+    assert_true(json_is_false(json_object_get(used, "no_video")));
+    assert_true(json_is_true(json_object_get(used, "save_frames")));
     assert_string_equal(json_string_value(json_object_get(used, "mode")), "fast");
     assert_int_equal(json_integer_value(json_object_get(used, "interval")), 3);
     json_decref(all);
