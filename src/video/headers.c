@@ -235,6 +235,44 @@ static bool segment_ends_early(int fd, int64_t size)
     return length != unknown && length > (uint64_t)size - (at + 4 + bytes);
 }
 
+/* A file seen byte by byte through a small window. */
+typedef struct window {
+    int fd;
+    int64_t from, filled;
+    uint8_t bytes[4096];
+} window;
+
+/* 0 beyond the end, and where the file cannot be read. */
+static int byte_at(window *w, int64_t at)
+{
+    if (at < w->from || at >= w->from + w->filled) {
+        const ssize_t got = pread(w->fd, w->bytes, sizeof(w->bytes), at);
+        w->from = at;
+        w->filled = got > 0 ? got : 0;
+    }
+    return at < w->from + w->filled ? w->bytes[at - w->from] : 0;
+}
+
+/* Whether a JPEG file ends before its end marker. Others follow in trailers and in thumbnails: those are stepped over
+ * with the segment that holds them. Source: ITU-T T.81, annex B. */
+static bool jpeg_ends_early(int fd, int64_t size)
+{
+    enum { FIRST_RESTART = 0xd0, LAST_RESTART = 0xd7, END = 0xd9 };
+    window w = {.fd = fd};
+    for (int64_t at = 2; at + 1 < size;) {
+        const int marker = byte_at(&w, at + 1);
+        if (byte_at(&w, at) != 0xff || marker == 0xff) /* coded data; fill bytes */
+            at++;
+        else if (marker == END)
+            return false;
+        else if (marker <= 1 || (marker >= FIRST_RESTART && marker <= LAST_RESTART)) /* without a length */
+            at += 2;
+        else
+            at += 2 + (byte_at(&w, at + 2) << 8 | byte_at(&w, at + 3));
+    }
+    return true;
+}
+
 bool bs_file_is_cut(int fd, int64_t size)
 {
     uint8_t head[12];
@@ -246,6 +284,8 @@ bool bs_file_is_cut(int fd, int64_t size)
         return segment_ends_early(fd, size);
     if (!memcmp(head, "RIFF", 4)) /* 0: written live */
         return AV_RL32(head + 4) + INT64_C(8) > size && AV_RL32(head + 4) < 0xffffff00;
+    if (!memcmp(head, "\xff\xd8\xff", 3))
+        return jpeg_ends_early(fd, size);
     return false;
 }
 

@@ -29,6 +29,7 @@ static const char *const demuxers =
 enum {
     IO_BUFFER_BYTES = 32 << 10,
     PROBE_BYTES = 1 << 20,
+    MAX_SIDE = 32767, /* pixels */
 };
 
 /* -- reading --------------------------------------------------------------------------------------- */
@@ -153,7 +154,10 @@ static bs_status check_pixels(const bs_av_input *in, int width, int height, int6
     if (width <= 0 || height <= 0)
         return bs_fail(err, BS_ERR_INPUT, "'%s' does not say how large its picture is: it is damaged or not a video",
                        in->name);
-    if ((int64_t)width * height > max_pixels || width > 32767 || height > 32767)
+    if (width > MAX_SIDE || height > MAX_SIDE)
+        return bs_fail(err, BS_ERR_LIMIT, "'%s' claims pictures of %d × %d pixels; a side has at most %d", in->name,
+                       width, height, MAX_SIDE);
+    if ((int64_t)width * height > max_pixels)
         return bs_fail(err, BS_ERR_LIMIT, "'%s' claims pictures of %d × %d pixels; at most %.1f megapixels are taken",
                        in->name, width, height, (double)max_pixels / 1e6);
     return BS_OK;
@@ -239,6 +243,10 @@ static bs_status open_demuxer(bs_av_input *in, bs_error *err)
     bs_av_forget_error();
     code = avformat_open_input(&in->format, "", kind, &options); /* frees and nulls in->format when it fails */
     av_dict_free(&options);
+    if (code == AVERROR(ENOMEM)) /* also what libav says of one stream more than max_streams */
+        return bs_fail(err, BS_ERR_LIMIT,
+                       "'%s' claims more than the %d streams that are read, or an index that no memory is left for",
+                       in->name, BS_MAX_STREAMS);
     if (code < 0)
         return bs_av_fail(err, BS_ERR_INPUT, whose_fault(in, code), "'%s' cannot be read: it is damaged or was cut off",
                           in->name);

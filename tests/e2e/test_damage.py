@@ -65,6 +65,25 @@ class Damage(kit.Case):
                     codes.append(self.try_one(path))
             print(name, {code: codes.count(code) for code in sorted(set(codes))})
 
+    def test_a_photo_that_was_cut_off_is_said_to_be(self):
+        photo = self.tmp / "photo.jpg"
+        kit.ffmpeg("-f", "lavfi", "-i", "testsrc2=s=320x240", "-frames:v", 1, photo)
+        data = photo.read_bytes()
+        for name, content, cut in (("half", data[:len(data) // 2], True), ("whole", data, False),
+                                   ("trailer", data + b"\xff\xda\0\x08 a film of the moment", False)):
+            with self.subTest(name):
+                path = self.tmp / f"{name}.jpg"
+                path.write_bytes(content)
+                self.process(path)
+                statistics = kit.document(self.tmp / "results" / name, "metadata.json")["statistics"]
+                self.assertEqual(statistics["input_truncated"], cut)
+
+    def test_more_streams_than_are_read_are_refused_by_their_number(self):
+        clip, crowd = self.tmp / "clip.mkv", self.tmp / "crowd.mkv"
+        kit.ffmpeg("-f", "lavfi", "-i", "testsrc2=s=64x64:d=0.2", "-c:v", "mpeg4", clip)
+        kit.ffmpeg("-i", clip, *["-map", "0:v"] * 200, "-c", "copy", crowd)
+        self.assertIn("more than the 128 streams", self.process(crowd, code=4).stderr)
+
 
 if __name__ == "__main__":
     kit.main()

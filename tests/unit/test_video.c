@@ -472,6 +472,9 @@ static void claims_are_refused_before_memory_is_spent(void **state)
     const uint8_t png[33] = "\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\xea\x60\0\0\xea\x60\x08\x02";
     assert_int_equal(probe_bytes(png, sizeof(png), &err), BS_ERR_LIMIT);
     assert_non_null(strstr(err.text, "60000 × 60000"));
+    const uint8_t thin[33] = "\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\x01\0\0\xea\x60\x08\x02";
+    assert_int_equal(probe_bytes(thin, sizeof(thin), &err), BS_ERR_LIMIT);
+    assert_non_null(strstr(err.text, "1 × 60000 pixels; a side has at most 32767"));
     const uint8_t jpeg[32] = "\xff\xd8\xff\xc0\0\x11\x08\xea\x60\xea\x60\x03\x01\x22\0\x02\x11\x01\x03\x11\x01";
     assert_int_equal(probe_bytes(jpeg, sizeof(jpeg), &err), BS_ERR_LIMIT);
     const uint8_t mp4[40] = "\0\0\0\x10"
