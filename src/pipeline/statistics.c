@@ -134,7 +134,9 @@ static void give_advice(const bs_summary *s, int64_t found, char *out, size_t si
                  s->average_quality);
     else if (s->input_truncated)
         snprintf(out, size, "The file ends before its header says; what came after is missing.");
-    else if (s->frames_damaged > 0)
+    else if (s->frames_damaged == 1)
+        snprintf(out, size, "One frame is damaged in the file; landmarks there may be wrong.");
+    else if (s->frames_damaged > 1)
         snprintf(out, size, "%" PRId64 " frames are damaged in the file; landmarks there may be wrong.",
                  s->frames_damaged);
 }
