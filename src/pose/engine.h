@@ -29,6 +29,7 @@ struct bs_pose {
     bs_smoother smoother; /* of the one person, where num_people is 1 */
     float tries_left;     /* smart: how many extra looks it may still take (tries.h) */
     int next_way;         /* smart: the way of finding somebody that comes next */
+    bool seen_clearly;    /* quality: somebody beyond doubt, in this video */
 
     float *mask;         /* of the last picture, or NULL */
     float *mask_scratch; /* 256 × 256, where segmentation is on */

@@ -126,6 +126,7 @@ void bs_pose_reset(bs_pose *pose)
     pose->next_id = 0;
     pose->tries_left = BS_TRIES_MOST;
     pose->next_way = 0;
+    pose->seen_clearly = false;
     bs_smoother_init(&pose->smoother, pose->options.smooth_landmarks && !pose->options.static_image_mode);
     free(pose->mask);
     pose->mask = NULL;

@@ -77,6 +77,15 @@ static bool is_doubtful(const bs_attempt *a)
            (a->look.body.presence < doubtful_presence || visibility_of(a) < doubtful_visibility);
 }
 
+/* Whether a plain guess is dropped for doubts: on single photos, and for the heavy model, which is quicker to see
+ * people in patterns, as long as nobody has been seen clearly in the video. Then, and always in smart, MediaPipe's
+ * own guesses are kept: people who turn away or leave look just like that, and whoever asks for more than the mode
+ * fast must not get less. */
+static bool doubts_count(const search *s)
+{
+    return s->pose->options.static_image_mode || (s->all && !s->pose->seen_clearly);
+}
+
 /* Keeps `a` where it is better than the best by `margin`. */
 static void keep(search *s, const bs_attempt *a, float margin)
 {
@@ -133,7 +142,7 @@ static bs_status detect_again(search *s)
         return rc;
     bs_attempt a = attempt_at(s, &s->pose->detections[0], BS_STRATEGY_REDETECTED, BS_STRATEGY_ORIGINAL);
     rc = bs_look_at(s->pose, s->view, &a.look, s->err);
-    if (rc >= 0)
+    if (rc >= 0 && !is_doubtful(&a))
         keep(s, &a, worthwhile);
     return rc;
 }
@@ -262,11 +271,14 @@ bs_status bs_try_harder(bs_pose *pose, const bs_view *view, bs_attempt *attempt,
     *last = true;
     if (pose->options.mode < BS_MODE_SMART)
         return BS_OK;
-    if (is_doubtful(attempt))
+    if (is_doubtful(attempt) && doubts_count(&s))
         attempt->look.found = false;
     if (!attempt->look.found)
         rc = find_somebody(&s);
     if (rc >= 0 && attempt->look.found && !is_good(attempt))
         rc = see_better(&s);
+    if (rc >= 0 && attempt->look.found)
+        pose->seen_clearly |= attempt->look.body.presence >= doubtful_presence &&
+                              visibility_of(attempt) >= credible_visibility;
     return rc;
 }
