@@ -8,7 +8,7 @@
 
 typedef struct probe_args {
     cli_job_options job;
-    bool json;
+    bool json, save_frames;
 } probe_args;
 
 static const cli_option options[] = {
@@ -103,12 +103,19 @@ static void print_json(const char *path, const bs_video_info *info, const bs_est
     cli_print_json(object);
 }
 
+static int keep_nothing(void *opaque, int64_t frame_id, const void *data, size_t size)
+{
+    return 0;
+}
+
 /* The outputs that a job would have: the estimate only asks which they are. */
-static bs_outputs planned_outputs(bool no_video, bool photo)
+static bs_outputs planned_outputs(const probe_args *args, bool photo)
 {
     bs_outputs outputs = {.csv_fd = 0, .json_fd = 0, .video_fd = 0, .preview_fd = 0, .thumbnail_fd = 0};
-    if (no_video)
+    if (args->job.no_video)
         outputs.video_fd = outputs.preview_fd = -1;
+    if (args->save_frames)
+        outputs.save_frame = keep_nothing;
     if (photo)
         outputs.preview_fd = -1;
     return outputs;
@@ -122,7 +129,7 @@ static int probe(const probe_args *args, const char *path)
     const bs_input input = {.path = path, .fd = -1, .name = path};
     if (bs_probe(&input, &info, &err) != BS_OK)
         return cli_fail(&err);
-    bs_outputs outputs = planned_outputs(args->job.no_video, info.photo);
+    bs_outputs outputs = planned_outputs(args, info.photo);
     bs_status fits = bs_estimate(&info, &args->job.process, &outputs, &parts, &err);
     if (args->json)
         print_json(path, &info, &parts, args->job.process.memory_limit, fits, &err);
@@ -142,6 +149,7 @@ int cli_probe(int argc, char **argv)
     if (!cli_parse(&command, argc, argv, &args, &settings, &words, &exit_code))
         return exit_code;
     cli_job_options_finish(&args.job, &settings);
+    args.save_frames = settings.save_frames;
     for (int i = 0; i < words && !exit_code; i++)
         if (cli_inputs_add(&inputs, argv[i], &err) != BS_OK)
             exit_code = cli_fail(&err);

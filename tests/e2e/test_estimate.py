@@ -53,6 +53,16 @@ class Estimate(kit.Case):
                 self.assertLessEqual(peak, reserved)
                 self.assertLessEqual(reserved, 1.5 * peak)
 
+    def test_probe_reserves_what_process_reserves(self):
+        clip = self.tmp / "clip.mp4"
+        kit.ffmpeg("-f", "lavfi", "-i", "testsrc2=s=640x480:r=25", "-frames:v", 10, *CODECS["h264.mp4"], clip)
+        for options in ([], ["--no-video"], ["--save-frames"], ["--save-frames", "--frame-format", "png", "--exact"]):
+            with self.subTest(options=options):
+                probed = json.loads(kit.run("probe", "--json", *options, clip).stdout)["reserved_memory_mb"]
+                self.process(*options, clip)
+                told = kit.document(self.tmp / "results" / "clip", "metadata.json")["statistics"]["reserved_memory_mb"]
+                self.assertEqual(probed, told)
+
     def test_what_cannot_fit_is_refused_with_both_numbers(self):
         clip = self.tmp / "clip.mp4"
         kit.ffmpeg("-f", "lavfi", "-i", "testsrc2=s=1920x1080:r=25", "-frames:v", 2, *CODECS["h264-16.mp4"], clip)
