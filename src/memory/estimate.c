@@ -48,7 +48,7 @@ static const decoder_model decoder_models[] = {
     {"h264", BY_REFERENCES, 5, 0.57f, 0.77f, 1, 2.7f},
     {"hevc", BY_REFERENCES, 7, 0.87f, 0.75f, 1, 1.5f},
     {"av1", 0, 9.2f, 0, 1.8f, 5.5f, 3.7f}, /* dav1d; eight references */
-    {"vp9", 0, 6, 0.30f, 0.40f, 1, 0.4f},  /* up to eight, of which encoders use three to five */
+    {"vp9", 0, 7, 0.30f, 0.40f, 1, 0.4f},  /* up to eight; clips that keep seven have been met */
     {"vp8", 0, 4, 0.05f, 0.10f, 1, 0.2f},
     {"mpeg1video", BY_REORDER | ALONE, 3, 0.30f, 0.40f, 0, 0},
     {"mpeg2video", BY_REORDER | ALONE, 3, 0.30f, 0.40f, 0, 0},
@@ -95,7 +95,11 @@ static const decoder_model *model_of(const char *codec)
     return &other_decoder;
 }
 
-enum { DECODER_FIXED = 900 * KB }; /* tables of coefficients and codes, parser, packets of small pictures */
+enum {
+    DECODER_FIXED = 900 * KB, /* tables of coefficients and codes, parser, packets of small pictures */
+    DECODER_THREAD = 3 * MB,  /* of each further frame thread: its heap and stack, and what real clips took beyond
+                               * the synthetic ones of the fit (up to 2.2 MB at 1080p) */
+};
 
 /* Blocks of 16 × 16, as most decoders count; a row of them more for what lies around the picture. */
 static uint64_t coded_pixels(const bs_video_info *info)
@@ -135,7 +139,7 @@ static uint64_t decoder_bytes(const bs_video_info *info, int threads)
     double pictures = (double)pictures_kept(info, model) + further * (double)model->thread_pictures;
     double bytes = pictures * ((double)picture_bytes(info) + pixels * (double)model->side) +
                    pixels * ((double)model->context + further * (double)model->thread);
-    return (uint64_t)bytes + DECODER_FIXED;
+    return (uint64_t)bytes + DECODER_FIXED + (uint64_t)further * DECODER_THREAD;
 }
 
 /* -- what an encoder keeps ------------------------------------------------------------------------------- */
