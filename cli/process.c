@@ -122,10 +122,13 @@ static bs_outputs outputs_of(const process_args *args, cli_results *results)
 }
 
 static bs_status write_metadata(const process_args *args, const cli_results *results, const char *path,
-                                const bs_summary *summary, bs_models *models, bs_error *err)
+                                bs_summary *summary, bs_models *models, bs_error *err)
 {
     struct timespec now;
     clock_gettime(CLOCK_REALTIME, &now);
+    /* Reads all of the weights, of which a job that met nobody has used few: the peak is told after it. */
+    const char *const model_sha256 = bs_models_sha256(models, bs_process_model(&args->job.process));
+    summary->peak_memory = bs_memory_peak();
     bs_metadata_url urls[CLI_RESULT_FILES + 1] = {0};
     int n = 0;
     for (int i = 0; i < CLI_RESULT_FILES; i++)
@@ -138,7 +141,7 @@ static bs_status write_metadata(const process_args *args, const cli_results *res
         .no_video = args->job.no_video,
         .save_frames = args->save_frames,
         .summary = summary,
-        .model_sha256 = bs_models_sha256(models, bs_process_model(&args->job.process)),
+        .model_sha256 = model_sha256,
         .urls = urls,
     };
     return bs_metadata_write(results->fd[CLI_METADATA], &metadata, err);

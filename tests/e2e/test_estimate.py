@@ -63,6 +63,17 @@ class Estimate(kit.Case):
                 told = kit.document(self.tmp / "results" / "clip", "metadata.json")["statistics"]["reserved_memory_mb"]
                 self.assertEqual(probed, told)
 
+    def test_the_peak_of_a_picture_of_nobody_counts_all_the_weights(self):
+        if kit.sanitized():
+            self.skipTest("memory is measured in the release build, not under a sanitizer")
+        photo = self.tmp / "photo.png"
+        kit.ffmpeg("-f", "lavfi", "-i", "color=gray:s=320x240", "-frames:v", 1, photo)
+        self.process("--model", "heavy", photo)
+        told = kit.document(self.tmp / "results" / "photo", "metadata.json")["statistics"]
+        self.assertGreater(told["peak_memory_mb"], 27)
+        self.assertLessEqual(told["peak_memory_mb"], told["reserved_memory_mb"])
+        self.assertLessEqual(told["reserved_memory_mb"], 1.5 * told["peak_memory_mb"])
+
     def test_what_cannot_fit_is_refused_with_both_numbers(self):
         clip = self.tmp / "clip.mp4"
         kit.ffmpeg("-f", "lavfi", "-i", "testsrc2=s=1920x1080:r=25", "-frames:v", 2, *CODECS["h264-16.mp4"], clip)
