@@ -91,7 +91,8 @@ def check():
 def main():
     p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     p.add_argument("--frames", type=int, default=200), p.add_argument("--photos", action="store_true")
-    p.add_argument("--clips", action="store_true"), p.add_argument("--modes", default=",".join(MODES)), p.add_argument("--only"), p.add_argument("--check", action="store_true")
+    p.add_argument("--clips", action="store_true"), p.add_argument("--modes", default=",".join(MODES))
+    p.add_argument("--only"), p.add_argument("--check", action="store_true")
     a = p.parse_args()
     os.environ.setdefault("BODYSCRIPT_MODELS", str(ROOT / "build/models"))
     if not parity.SHARED.is_dir():
