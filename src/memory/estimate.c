@@ -97,8 +97,8 @@ static const decoder_model *model_of(const char *codec)
 
 enum {
     DECODER_FIXED = 900 * KB, /* tables of coefficients and codes, parser, packets of small pictures */
-    DECODER_THREAD = 3 * MB,  /* of each further frame thread: its heap and stack, and what real clips took beyond
-                               * the synthetic ones of the fit (up to 2.2 MB at 1080p) */
+    DECODER_THREAD = 4 * MB,  /* of each further frame thread: its heap and stack, and what real clips took beyond
+                               * the synthetic ones of the fit (up to 3.4 MB at 1080p) */
 };
 
 /* Blocks of 16 × 16, as most decoders count; a row of them more for what lies around the picture. */
