@@ -74,6 +74,9 @@ CAPABILITIES = {
     r"\broot\b": lambda: os.geteuid() == 0,
     r"\bpsi\b|pressure": lambda: os.path.exists("/proc/pressure/memory"),
     r"chromium": lambda: shutil.which("chromium"),
+    r"smaps_rollup": lambda: os.path.exists("/proc/self/smaps_rollup"),
+    r"locale": lambda: re.search(r"^(de_DE|fr_FR)\.utf-?8$", subprocess.run(
+        ["locale", "-a"], capture_output=True, text=True).stdout, re.M | re.I),
     r"valgrind": lambda: shutil.which("valgrind"),
     r"pypi": lambda: True,  # as every registry that ./dev itself needs
     r"sanitizer|asan|tsan": lambda: False,  # the case is about the release build, and runs there

@@ -342,7 +342,7 @@ class Interruption(kit.Case):
 
     def test_a_full_disk_is_said_and_leaves_nothing(self):
         if os.geteuid() != 0 or kit.sanitized():
-            self.skipTest("a small file system can only be mounted by root, once in the release build")
+            self.skipTest("a full disk is tried in the release build, not under a sanitizer")
         small = self.tmp / "small"
         small.mkdir()
         if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "none", small], capture_output=True).returncode:

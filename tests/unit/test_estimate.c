@@ -25,7 +25,7 @@ static bs_video_info video(const char *codec, int width, int height)
         .bit_depth = 8,
         .reference_frames = 4,
         .reorder_frames = 2,
-        .picture_bytes = (int64_t)width * height * 3 / 2,
+        .picture_bytes = (int64_t)((double)width * height * 1.5), /* some sizes here are absurd */
         .frame_rate = 30,
         .duration_us = 10000000,
         .frames = 300,
