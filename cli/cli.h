@@ -65,7 +65,8 @@ typedef struct cli_command {
 } cli_command;
 
 /* Settings from the file and the environment, then `argv`. What is left are the words, in argv[0 … *words - 1].
- * False: the command is over, with *exit_code (--help, or a mistake that has been said). Release the settings. */
+ * True: *exit_code is 0, release the settings in the end. False: the command is over, with *exit_code (--help, or a
+ * mistake that has been said). */
 bool cli_parse(const cli_command *command, int argc, char **argv, void *opaque, bs_settings *settings, int *words,
                int *exit_code);
 

@@ -273,6 +273,7 @@ bool cli_parse(const cli_command *command, int argc, char **argv, void *opaque, 
     bs_error err = {0};
     parser p = {command, argc, 0, argv, config_file(argc, argv), opaque, settings, false};
     *words = 0;
+    *exit_code = 0;
     if (bs_settings_load(settings, p.config, &err) != BS_OK) {
         *exit_code = cli_fail(&err);
         return false;
