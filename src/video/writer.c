@@ -194,7 +194,8 @@ static bs_status open_encoder(bs_video_writer *w, const AVFrame *canvas, bs_erro
     bs_av_forget_error();
     const int code = avcodec_open2(e, codec, &options);
     av_dict_free(&options);
-    if (code == AVERROR_EXTERNAL) /* libx264 does not say why; with settings that are right, memory is all it can lack */
+    if (code ==
+        AVERROR_EXTERNAL) /* libx264 does not say why; with settings that are right, memory is all it can lack */
         return bs_fail(err, BS_ERR_NOMEM, "not enough memory to encode video");
     if (code < 0)
         return bs_av_fail(err, BS_ERR_FAILED, code, "the video encoder could not be started");
