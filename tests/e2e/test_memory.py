@@ -91,8 +91,9 @@ class Memory(unittest.TestCase):
         """The store is told that the job needs little: its process meets its limit, and another job does not notice."""
         with Server(MAX_CONCURRENT_PROCESSING=1) as server:
             server.wait_ready()
-            first = server.submit(made_video("1280x720", 4, 25), mode="quality")  # the others wait meanwhile
-            greedy, modest = server.submit(made_video("1920x1080", 2, 25)), server.submit(made_video())
+            clips = [made_video("1280x720", 10, 30), made_video("1920x1080", 2, 25), made_video()]
+            first = server.submit(clips[0], mode="quality")  # long: the others wait meanwhile
+            greedy, modest = server.submit(clips[1]), server.submit(clips[2])
             subprocess.run([sys.executable, "-c", "import sqlite3, sys; db = sqlite3.connect(sys.argv[1]); "
                             "db.execute('UPDATE jobs SET reserved_memory = shared_memory + (1 << 20), memory_limit = 0 "
                             "WHERE id = ?', (sys.argv[2],)); db.commit()",
