@@ -163,6 +163,12 @@ static AVRational frame_rate(const bs_video_writer *w)
     return rate >= 1 && rate <= 240 ? av_d2q(rate, 60000) : (AVRational){30, 1};
 }
 
+/* libx264 does not say why it failed; with settings that are right, memory is all that it can lack. */
+static bs_status encoder_fail(bs_error *err, int code, const char *sentence)
+{
+    return bs_av_fail(err, BS_ERR_FAILED, code == AVERROR_EXTERNAL ? AVERROR(ENOMEM) : code, "%s", sentence);
+}
+
 static bs_status open_encoder(bs_video_writer *w, const AVFrame *canvas, bs_error *err)
 {
     const AVCodec *const codec = avcodec_find_encoder_by_name("libx264");
@@ -194,11 +200,8 @@ static bs_status open_encoder(bs_video_writer *w, const AVFrame *canvas, bs_erro
     bs_av_forget_error();
     const int code = avcodec_open2(e, codec, &options);
     av_dict_free(&options);
-    if (code ==
-        AVERROR_EXTERNAL) /* libx264 does not say why; with settings that are right, memory is all it can lack */
-        return bs_fail(err, BS_ERR_NOMEM, "not enough memory to encode video");
     if (code < 0)
-        return bs_av_fail(err, BS_ERR_FAILED, code, "the video encoder could not be started");
+        return encoder_fail(err, code, "the video encoder could not be started");
 
     const bs_mp4_picture_format format = {.width = e->width,
                                           .height = e->height,
@@ -315,7 +318,7 @@ static bs_status take_packets(bs_video_writer *w, bs_error *err)
         if (code == AVERROR(EAGAIN) || code == AVERROR_EOF)
             return BS_OK;
         if (code < 0)
-            return bs_av_fail(err, BS_ERR_FAILED, code, "a frame could not be encoded");
+            return encoder_fail(err, code, "a frame could not be encoded");
         const bs_status status = bs_mp4_write_video(w->mp4, w->packet->data, (size_t)w->packet->size, w->packet->dts,
                                                     w->packet->pts, w->packet->flags & AV_PKT_FLAG_KEY, err);
         av_packet_unref(w->packet);
@@ -347,7 +350,7 @@ bs_status bs_video_writer_write(bs_video_writer *w, const bs_video_frame *canvas
         av_frame_unref(w->picture);
     }
     if (code < 0)
-        return bs_av_fail(err, BS_ERR_FAILED, code, "a frame could not be encoded");
+        return encoder_fail(err, code, "a frame could not be encoded");
     w->last_pts = pts;
     w->last_us = canvas->time_us;
     w->frames++;
@@ -364,7 +367,7 @@ bs_status bs_video_writer_finish(bs_video_writer *w, bs_error *err)
         return bs_fail(err, BS_ERR_FAILED, "a video without a frame cannot be written");
     const int code = avcodec_send_frame(w->encoder, NULL);
     if (code < 0)
-        return bs_av_fail(err, BS_ERR_FAILED, code, "the last frames could not be encoded");
+        return encoder_fail(err, code, "the last frames could not be encoded");
     bs_status status = take_packets(w, err);
     avcodec_free_context(&w->encoder); /* its memory is not needed beside the index's */
     const int64_t rate_step = av_rescale_q(1, av_inv_q(frame_rate(w)), (AVRational){1, BS_MP4_TIMESCALE});
