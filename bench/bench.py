@@ -23,7 +23,11 @@ import time
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 BUILD = ROOT / "build"
 os.environ.setdefault("BODYSCRIPT_MODELS", str(BUILD / "models"))
-PROGRAM = pathlib.Path(os.environ.get("BODYSCRIPT", BUILD / "bodyscript"))
+os.environ.setdefault("BODYSCRIPT", str(BUILD / "bodyscript"))
+PROGRAM = pathlib.Path(os.environ["BODYSCRIPT"])
+
+import serving  # noqa: E402  (it asks for BODYSCRIPT)
+
 PEERS = BUILD / "peers"
 MODELS = ("lite", "full", "heavy")
 # What src/video/writer.c asks of libx264 for output.mp4; ffmpeg is given the same.
@@ -288,6 +292,7 @@ def main():
     parts = [f"`{command}` on {time.strftime('%Y-%m-%d')}: {machine()}; load average {os.getloadavg()[0]:.1f} at the "
              "start.\n"]
     sections = [lambda v=v: whole_job(v, args.rounds, args.peers) for v in videos]
+    sections += [lambda: serving.start(table), lambda: serving.polls(videos[0], args.rounds, table)]
     sections += [lambda: pose_beside_mediapipe(videos[0], args.rounds, args.peers), inference,
                  lambda: pose_by_isa(videos[0], usable_isas(videos[0]), args.rounds)]
     for section in sections:
