@@ -133,7 +133,7 @@ def peer_pose_once(video, model, frames=120):
 
 def usable_isas(video):
     isas = []
-    for isa in ("portable", "avx2", "avx512", "neon"):
+    for isa in ("portable", "sse2", "avx2", "avx512", "neon"):
         path, width, height = raw_frames(video, "rgb24", 2)
         with open(path, "rb") as f:
             run = subprocess.run([BUILD / "bench/bench_pose", "lite", isa, "1", str(width), str(height), "rgb24"],

@@ -203,7 +203,7 @@ static int by_value(const void *a, const void *b)
 
 static bool bench_model(const char *folder, const char *name, unsigned outputs, int threads, int repeat, bool kinds)
 {
-    static const char *const isas[] = {"avx512", "avx2", "neon", "portable"};
+    static const char *const isas[] = {"avx512", "avx2", "sse2", "neon", "portable"};
     char path[4096];
     bs_error err = {0};
     model_bench b = {.outputs = outputs};

@@ -330,14 +330,14 @@ static bs_status set_model(const char *value, int *out, bs_error *err)
 
 static bs_status set_isa(const char *value, const char **out, bs_error *err)
 {
-    static const char *const names[] = {"portable", "avx2", "avx512", "neon"};
+    static const char *const names[] = {"portable", "sse2", "avx2", "avx512", "neon"};
     for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
         if (!strcmp(value, names[i])) {
             *out = names[i];
             return BS_OK;
         }
     }
-    return bs_fail(err, BS_ERR_USAGE, "--isa is '%.40s', but takes portable, avx2, avx512 or neon", value);
+    return bs_fail(err, BS_ERR_USAGE, "--isa is '%.40s', but takes portable, sse2, avx2, avx512 or neon", value);
 }
 
 void cli_job_options_init(cli_job_options *options)

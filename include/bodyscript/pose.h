@@ -102,7 +102,7 @@ typedef struct bs_pose_options {
     bs_mode mode;    /* BS_MODE_FAST: no extra tries. Only the extra tries of smart and
                         quality are taken from it; the model is model_complexity's */
     int threads;     /* 1: threads inside one inference */
-    const char *isa; /* NULL: the best of this CPU; "portable", "avx2", "avx512", "neon" */
+    const char *isa; /* NULL: the best of this CPU; "portable", "sse2", "avx2", "avx512", "neon" */
 } bs_pose_options;
 
 bs_pose_options bs_pose_defaults(void);
@@ -174,7 +174,7 @@ void bs_pose_reset(bs_pose *pose);
 /* Private memory of the engine in bytes: arenas, plans and crops; the mapped weights are not in it. */
 size_t bs_pose_memory(const bs_pose *pose);
 
-/* The instruction set in use: "portable", "avx2", "avx512" or "neon". Static storage. */
+/* The instruction set in use: "portable", "sse2", "avx2", "avx512" or "neon". Static storage. */
 const char *bs_pose_isa(const bs_pose *pose);
 
 #ifdef __cplusplus

@@ -1,8 +1,8 @@
 /* One table of kernels per instruction set. Internal to src/nn.
  *
  * A kernel computes part `part` of `parts` of one step. Parts write different elements and share nothing, so
- * threads run them at once; how the work is divided never changes a bit of the result. Every implementation gives
- * the bits of portable.c, which is the definition (blazepose.md section 4):
+ * threads run them at once; how the work is divided never changes a bit of the result. Every implementation whose CPU
+ * fuses multiply and add gives the bits of portable.c, which is the definition (blazepose.md section 4):
  *   convolution   accumulator = bias, then one fused multiply-add per tap: kernel row, column, input channel;
  *   depthwise     the same, kernel column by column;
  *   resize        no fused operation: t = tl + (tr - tl)·ax, b likewise, t + (b - t)·ay. */
@@ -13,6 +13,7 @@
 
 typedef struct bs_nn_kernels {
     const char *name;
+    bool rounds_twice; /* no fused multiply-add: the last digits differ from portable.c's */
     /* Floats of scratch that one part of the step needs; 64-byte aligned when it is given. */
     size_t (*scratch)(const bs_nn_step *step);
     void (*run)(const bs_nn_step *step, float *scratch, int part, int parts);
@@ -20,7 +21,7 @@ typedef struct bs_nn_kernels {
 
 extern const bs_nn_kernels bs_nn_portable;
 #if defined(__x86_64__)
-extern const bs_nn_kernels bs_nn_avx2, bs_nn_avx512;
+extern const bs_nn_kernels bs_nn_avx512, bs_nn_avx2, bs_nn_sse2;
 #elif defined(__aarch64__)
 extern const bs_nn_kernels bs_nn_neon;
 #endif

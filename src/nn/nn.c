@@ -108,6 +108,7 @@ static const bs_nn_kernels *const all_kernels[] = {
 #if defined(__x86_64__)
     &bs_nn_avx512,
     &bs_nn_avx2,
+    &bs_nn_sse2,
 #elif defined(__aarch64__)
     &bs_nn_neon,
 #endif

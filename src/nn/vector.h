@@ -1,4 +1,4 @@
-/* The kernels of one instruction set, from its vector. Included once by avx2.c, avx512.c and neon.c, which define
+/* The kernels of one instruction set, from its vector. Included once by avx2.c, avx512.c, sse2.c and neon.c, which define
  *   the wide vector:   VEC, LANES, NAME, v_load …, before including vector_ops.h;
  *   the register tiles: by including vector_tile.h, in a table `panel_kinds`, widest first;
  *   panel_width(n):     how wide the next panel should be when n outputs are left;
