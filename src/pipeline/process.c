@@ -93,6 +93,7 @@ void bs_job_fail(bs_job_run *job, const bs_error *err)
 typedef struct stage_thread {
     bs_job_run *job;
     void (*run)(bs_job_run *job);
+    const char *name; /* as top and perf show it */
     pthread_t thread;
     bool started;
 } stage_thread;
@@ -101,6 +102,7 @@ static void *stage_main(void *opaque)
 {
     stage_thread *stage = opaque;
     bs_job_run *job = stage->job;
+    pthread_setname_np(pthread_self(), stage->name);
     stage->run(job);
     pthread_mutex_lock(&job->lock);
     job->running--;
@@ -183,8 +185,9 @@ static void watch(bs_job_run *job, const bs_callbacks *callbacks, input_hash *ha
 static bs_status run_stages(bs_job_run *job, const bs_callbacks *callbacks, input_hash *hash, double started,
                             bs_error *err)
 {
-    stage_thread stages[] = {
-        {job, bs_stage_decode, 0, false}, {job, bs_stage_pose, 0, false}, {job, bs_stage_overlay, 0, false}};
+    stage_thread stages[] = {{.job = job, .run = bs_stage_decode, .name = "decode"},
+                             {.job = job, .run = bs_stage_pose, .name = "pose"},
+                             {.job = job, .run = bs_stage_overlay, .name = "overlay"}};
     int count = job->video ? 3 : 2;
     bs_error failure = {0};
     for (int i = 0; i < count; i++) {

@@ -236,49 +236,72 @@ static cubic_load cubic_load_of(const bs_taps *t)
     return t->bytes == 2 && t->step == 2 && !t->swap ? LOAD_WORDS : LOAD_ONE_BY_ONE;
 }
 
-static inline int64_t load8(const uint8_t *p)
+static inline __m128i load4(const uint8_t *p)
 {
-    int64_t v;
-    memcpy(&v, p, sizeof(v));
-    return v;
+    return _mm_loadu_si32(p);
 }
 
-static inline int32_t load4(const uint8_t *p)
+static inline __m128i load8(const uint8_t *p)
 {
-    int32_t v;
-    memcpy(&v, p, sizeof(v));
-    return v;
+    return _mm_loadl_epi64((const __m128i *)p);
 }
 
-/* The 4 × 4 samples at `p`, a row in each 64 bits. Eight scalar loads are sooner done than a gather. */
-static inline __m256i cubic_block(const bs_taps *t, cubic_load how, const uint8_t *p)
+/* Four samples of two rows as 16 bits, from each row in turn: of the first plane, which begin at `a`, in the lower
+ * half, of the second in the upper one. Scalar loads are sooner done than a gather. */
+static inline __m256i two_rows(const bs_taps chroma[2], cubic_load how, const uint8_t *a, const uint8_t *b)
 {
-    const ptrdiff_t s = t->stride;
-    if (how == LOAD_BYTES)
-        return _mm256_cvtepu8_epi16(_mm_setr_epi32(load4(p), load4(p + s), load4(p + 2 * s), load4(p + 3 * s)));
-    const __m256i v = _mm256_setr_epi64x(load8(p), load8(p + s), load8(p + 2 * s), load8(p + 3 * s));
+    const uint8_t *a1 = a + chroma[0].stride, *b1 = b + chroma[1].stride;
+    if (how == LOAD_BYTES) {
+        const __m128i first = _mm_unpacklo_epi8(load4(a), load4(a1)), second = _mm_unpacklo_epi8(load4(b), load4(b1));
+        return _mm256_cvtepu8_epi16(_mm_unpacklo_epi64(first, second));
+    }
+    const __m128i first = _mm_unpacklo_epi16(load8(a), load8(a1)), second = _mm_unpacklo_epi16(load8(b), load8(b1));
+    const __m256i v = _mm256_inserti128_si256(_mm256_castsi128_si256(first), second, 1);
     if (how == LOAD_EVERY_OTHER_BYTE)
         return _mm256_and_si256(v, _mm256_set1_epi16(0xff));
-    return _mm256_and_si256(_mm256_srl_epi16(v, _mm_cvtsi32_si128(t->shift)), _mm256_set1_epi16((short)t->mask));
+    return _mm256_and_si256(_mm256_srl_epi16(v, _mm_cvtsi32_si128(chroma[0].shift)),
+                            _mm256_set1_epi16((short)chroma[0].mask));
 }
 
-/* Each of four values four times over: 0 0 0 0 1 1 1 1 … as 16 bits; and 0 0 1 1 2 2 3 3 as 32 bits. */
-static inline __m256i weights_across(const int16_t w[4])
+static inline __m256i both_rows(const int16_t w[2])
 {
-    return _mm256_set1_epi64x(load8((const uint8_t *)w));
+    int32_t v;
+    memcpy(&v, w, sizeof(v));
+    return _mm256_set1_epi32(v);
 }
 
-static inline __m256i weights_down(const int16_t w[4])
+/* Where the 4 × 4 samples of eight places begin, and which weights they take. */
+typedef struct cubic_places {
+    int32_t x[8], y[8];         /* of the first sample */
+    int32_t across[8], down[8]; /* number of the weights: moved × 128 + phase */
+} cubic_places;
+
+static inline void cubic_starts(const bs_cubic *c, const int32_t *v, int32_t *from, int32_t *weight)
 {
-    const __m256i v = _mm256_castsi128_si256(_mm_cvtepi16_epi32(_mm_cvtsi64_si128(load8((const uint8_t *)w))));
-    return _mm256_permutevar8x32_epi32(v, _mm256_setr_epi32(0, 0, 1, 1, 2, 2, 3, 3));
+    const __m256i at = _mm256_loadu_si256((const __m256i *)v);
+    const __m256i start = _mm256_sub_epi32(_mm256_sra_epi32(at, _mm_cvtsi32_si128(c->frac)), _mm256_set1_epi32(1));
+    const __m256i inside = _mm256_max_epi32(_mm256_min_epi32(start, _mm256_set1_epi32(c->size - 4)),
+                                            _mm256_setzero_si256());
+    const __m256i moved = _mm256_add_epi32(_mm256_sub_epi32(inside, start), _mm256_set1_epi32(2));
+    const __m256i phase = _mm256_and_si256(at, _mm256_set1_epi32((1 << c->frac) - 1));
+    _mm256_storeu_si256((__m256i *)from, inside);
+    _mm256_storeu_si256((__m256i *)weight, _mm256_add_epi32(_mm256_slli_epi32(moved, 7), phase));
 }
 
-static inline int32_t sum_of_eight(__m256i v)
+/* The weighted samples of one place, to be added up: of the first plane in the lower half, of the second in the upper
+ * one. Down first: one instruction weighs two rows; whole numbers add up in any order. */
+static inline __m256i cubic_products(const bs_taps chroma[2], cubic_load how, const bs_cubic *across,
+                                     const bs_cubic *down, const cubic_places *places, int i)
 {
-    __m128i s = _mm_add_epi32(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1));
-    s = _mm_add_epi32(s, _mm_shuffle_epi32(s, 0x4e));
-    return _mm_cvtsi128_si32(_mm_add_epi32(s, _mm_shuffle_epi32(s, 0xb1)));
+    const ptrdiff_t x = (ptrdiff_t)places->x[i] * chroma[0].step, y = places->y[i];
+    const uint8_t *a = chroma[0].base + y * chroma[0].stride + x, *b = chroma[1].base + y * chroma[1].stride + x;
+    const int16_t *wx = (const int16_t *)across->weight + 4 * places->across[i];
+    const int16_t *wy = (const int16_t *)down->weight + 4 * places->down[i];
+    const __m256i upper = _mm256_madd_epi16(two_rows(chroma, how, a, b), both_rows(wy));
+    const __m256i lower = _mm256_madd_epi16(two_rows(chroma, how, a + 2 * chroma[0].stride, b + 2 * chroma[1].stride),
+                                            both_rows(wy + 2));
+    const __m128i w = _mm_cvtepi16_epi32(load8((const uint8_t *)wx));
+    return _mm256_mullo_epi32(_mm256_add_epi32(upper, lower), _mm256_broadcastsi128_si256(w));
 }
 
 static inline void cubic_at(const bs_taps chroma[2], cubic_load how, const bs_cubic *across, const bs_cubic *down,
@@ -286,26 +309,37 @@ static inline void cubic_at(const bs_taps chroma[2], cubic_load how, const bs_cu
 {
     /* every other byte: the load of a row's last four samples may go one byte too far */
     const int32_t last_x = how == LOAD_EVERY_OTHER_BYTE ? across->size - 5 : across->size - 4;
-    for (int i = 0; i < count; i++) {
-        const int16_t *wx, *wy;
-        const int32_t x0 = cubic_start(across, x[i], &wx), y0 = cubic_start(down, y[i], &wy);
-        if (x0 > last_x) {
-            cubic_in_c(chroma, across, down, x, y, i, i + 1, out);
+    int i = 0;
+    for (; i + 8 <= count; i += 8) {
+        cubic_places places;
+        cubic_starts(across, x + i, places.x, places.across);
+        cubic_starts(down, y + i, places.y, places.down);
+        bool beyond = false;
+        for (int k = 0; how == LOAD_EVERY_OTHER_BYTE && k < 8; k++)
+            beyond |= places.x[k] > last_x;
+        if (beyond) {
+            cubic_in_c(chroma, across, down, x, y, i, i + 8, out);
             continue;
         }
-        const __m256i horizontal = weights_across(wx), vertical = weights_down(wy);
-        for (int p = 0; p < 2; p++) {
-            const uint8_t *at = chroma[p].base + y0 * chroma[p].stride + (ptrdiff_t)x0 * chroma[p].step;
-            const __m256i rows = _mm256_madd_epi16(cubic_block(&chroma[p], how, at), horizontal);
-            out[p][i] = sum_of_eight(_mm256_mullo_epi32(rows, vertical));
+        for (int k = 0; k < 8; k += 4) {
+            const __m256i first = _mm256_hadd_epi32(cubic_products(chroma, how, across, down, &places, k),
+                                                    cubic_products(chroma, how, across, down, &places, k + 1));
+            const __m256i second = _mm256_hadd_epi32(cubic_products(chroma, how, across, down, &places, k + 2),
+                                                     cubic_products(chroma, how, across, down, &places, k + 3));
+            const __m256i sums = _mm256_hadd_epi32(first, second);
+            _mm_storeu_si128((__m128i *)(out[0] + i + k), _mm256_castsi256_si128(sums));
+            _mm_storeu_si128((__m128i *)(out[1] + i + k), _mm256_extracti128_si256(sums, 1));
         }
     }
+    cubic_in_c(chroma, across, down, x, y, i, count, out);
 }
 
 static void cubic(const bs_taps chroma[2], const bs_cubic *across, const bs_cubic *down, const int32_t *x,
                   const int32_t *y, int count, int32_t *const out[2])
 {
-    const cubic_load how = cubic_load_of(&chroma[0]);
+    const bool alike = chroma[0].shift == chroma[1].shift && chroma[0].mask == chroma[1].mask &&
+                       chroma[0].swap == chroma[1].swap;
+    const cubic_load how = alike ? cubic_load_of(&chroma[0]) : LOAD_ONE_BY_ONE;
     if (how == LOAD_BYTES)
         cubic_at(chroma, LOAD_BYTES, across, down, x, y, count, out);
     else if (how == LOAD_EVERY_OTHER_BYTE)
