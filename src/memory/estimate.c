@@ -259,7 +259,7 @@ static void add_up(const bs_video_info *info, const bs_process_options *options,
                                            lean->encoder_lean);
         if (outputs->preview_fd >= 0) {
             int width, height;
-            bs_canvas_size(parts.output_width, parts.output_height, BS_PLAN_PREVIEW_WIDTH, &width, &height);
+            bs_canvas_size_within(parts.output_width, parts.output_height, BS_PLAN_PREVIEW_SIDE, &width, &height);
             parts.encoder += encoder_bytes(width, height, 1, BS_PLAN_PREVIEW_LEAN);
         }
     } else if (info->photo) {

@@ -7,16 +7,17 @@
 #define BS_PIPELINE_PLAN_H
 
 enum {
-    BS_PLAN_POSE_QUEUE = 1,   /* decoded frames that wait for the pose stage */
-    BS_PLAN_CANVAS_AHEAD = 3, /* canvases that the decoding stage may be ahead of the overlay's need */
-    BS_PLAN_GLIDE = 12,       /* frames over which the overlay glides from one pose to the next, at most */
-    BS_PLAN_RESULT_QUEUE = 4, /* poses that wait for their frames to be drawn */
-    BS_PLAN_PREVIEW_WIDTH = 320,
+    BS_PLAN_POSE_QUEUE = 1,     /* decoded frames that wait for the pose stage */
+    BS_PLAN_CANVAS_AHEAD = 3,   /* canvases that the decoding stage may be ahead of the overlay's need */
+    BS_PLAN_GLIDE = 12,         /* frames over which the overlay glides from one pose to the next, at most */
+    BS_PLAN_RESULT_QUEUE = 4,   /* poses that wait for their frames to be drawn */
+    BS_PLAN_PREVIEW_SIDE = 320, /* the longer one, at most */
     BS_PLAN_THUMBNAIL_WIDTH = 320,
     BS_PLAN_PREVIEW_US = 3000000,
-    BS_PLAN_PREVIEW_LEAN = 2,    /* of its encoder (writer.h): a small picture needs no long look ahead */
-    BS_PLAN_THREADS = 4,         /* threads of the pipeline itself, the calling one included */
-    BS_PLAN_STACK = 1024 * 1024, /* address space of each one's stack; a part of it is touched */
+    BS_PLAN_PREVIEW_STEP_US = 60000, /* its frames lie at least so far apart: every second one at 25 or 30 a second */
+    BS_PLAN_PREVIEW_LEAN = 2,        /* of its encoder (writer.h): a small picture needs no long look ahead */
+    BS_PLAN_THREADS = 4,             /* threads of the pipeline itself, the calling one included */
+    BS_PLAN_STACK = 1024 * 1024,     /* address space of each one's stack; a part of it is touched */
 };
 
 /* The frame in decoding, those in the queue and the one whose pose is being computed. */

@@ -273,7 +273,7 @@ static bs_status open_preview(bs_job_run *job, bs_error *err)
         .crf = PREVIEW_CRF,
         .lean = BS_PLAN_PREVIEW_LEAN,
     };
-    bs_canvas_size(job->canvas_width, job->canvas_height, BS_PLAN_PREVIEW_WIDTH, &options.width, &options.height);
+    bs_canvas_size_within(job->canvas_width, job->canvas_height, BS_PLAN_PREVIEW_SIDE, &options.width, &options.height);
     return bs_video_writer_open(&job->preview, &options, err);
 }
 
@@ -291,12 +291,15 @@ static bs_status write_preview(bs_job_run *job, const bs_video_frame *canvas, bs
         return BS_OK;
     if (canvas->time_us >= BS_PLAN_PREVIEW_US)
         return end_preview(job, err);
+    if (job->preview && canvas->time_us < job->preview_due_us)
+        return BS_OK;
+    job->preview_due_us = canvas->time_us + BS_PLAN_PREVIEW_STEP_US;
     bs_status status = job->preview ? BS_OK : open_preview(job, err);
     if (status != BS_OK)
         return status;
     int width, height;
     bs_video_frame *small;
-    bs_canvas_size(job->canvas_width, job->canvas_height, BS_PLAN_PREVIEW_WIDTH, &width, &height);
+    bs_canvas_size_within(job->canvas_width, job->canvas_height, BS_PLAN_PREVIEW_SIDE, &width, &height);
     status = bs_video_frame_canvas(job->overlay_scaler, canvas, width, height, &small, err);
     if (status != BS_OK)
         return status;

@@ -278,6 +278,14 @@ void bs_canvas_size(int width, int height, int max_width, int *canvas_width, int
     *canvas_height = even(h);
 }
 
+void bs_canvas_size_within(int width, int height, int max_side, int *canvas_width, int *canvas_height)
+{
+    if (height > width)
+        bs_canvas_size(height, width, max_side, canvas_height, canvas_width);
+    else
+        bs_canvas_size(width, height, max_side, canvas_width, canvas_height);
+}
+
 static AVFrame *canvas_picture(bs_video_scaler *s, int width, int height)
 {
     if (!s->pool || s->pool_width != width || s->pool_height != height) {

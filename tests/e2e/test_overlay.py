@@ -55,7 +55,9 @@ class Overlay(kit.Case):
         self.process("--model", "lite", kit.sample())
         clip = self.tmp / "results/sample/preview.mp4"
         self.assertAlmostEqual(kit.frame_times(clip)[-1], 3, delta=0.1)
-        self.assertLessEqual(kit.ffprobe(clip, "stream=width")["streams"][0]["width"], 320)
+        stream = kit.ffprobe(clip, "stream=width,height")["streams"][0]
+        self.assertEqual((stream["width"], stream["height"]), (180, 320))
+        self.assertEqual(len(kit.frame_times(clip)), 45)
 
     def test_the_overlay_is_at_most_as_wide_as_asked(self):
         for width, size in ((200, (200, 354)), (0, (360, 640)), (720, (360, 640))):

@@ -248,6 +248,12 @@ static void a_canvas_is_even_and_never_wider_than_asked(void **state)
     bs_canvas_size(1, 1, 720, &w, &h);
     assert_int_equal(w, 2);
     assert_int_equal(h, 2);
+    bs_canvas_size_within(360, 640, 320, &w, &h);
+    assert_int_equal(w, 180);
+    assert_int_equal(h, 320);
+    bs_canvas_size_within(720, 404, 320, &w, &h);
+    assert_int_equal(w, 320);
+    assert_int_equal(h, 180);
 }
 
 static void a_frame_of_another_shape_is_fitted_and_the_skeleton_with_it(void **state)
