@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "service/http/internal.h"
@@ -100,17 +101,19 @@ static range_kind parse_range(const char *text, uint64_t size, uint64_t *first, 
     return RANGE_ONE;
 }
 
-/* Whether a list of entity tags holds this one (weak comparison) or is *. */
-static bool list_has_tag(const char *list, const char *etag)
+/* Whether a list of entity tags holds this one or is *. `weak`: a weak tag is as good as a strong one (RFC
+ * 9110 8.8.3.2; ours are strong). */
+static bool list_has_tag(const char *list, const char *etag, bool weak)
 {
     size_t length = strlen(etag);
     while (list && *list) {
         list += strspn(list, ", \t");
         if (*list == '*')
             return true;
-        if (!strncmp(list, "W/", 2))
+        bool is_weak = !strncmp(list, "W/", 2);
+        if (is_weak)
             list += 2;
-        if (!strncmp(list, etag, length))
+        if ((weak || !is_weak) && !strncmp(list, etag, length))
             return true;
         if (*list == '"') {
             const char *end = strchr(list + 1, '"');
@@ -129,13 +132,40 @@ static void http_date(time_t when, char *out, size_t size)
     strftime(out, size, "%a, %d %b %Y %H:%M:%S GMT", &utc);
 }
 
+/* A date in any of the forms of RFC 9110 5.6.7; false where it is none, and then the header is as if not there. */
+static bool parse_date(const char *text, time_t *out)
+{
+    static const char *const forms[] = {"%a, %d %b %Y %H:%M:%S GMT", "%A, %d-%b-%y %H:%M:%S GMT",
+                                        "%a %b %d %H:%M:%S %Y"};
+    for (size_t i = 0; i < sizeof(forms) / sizeof(forms[0]); i++) {
+        struct tm utc = {0};
+        const char *end = strptime(text, forms[i], &utc);
+        if (!end || *end)
+            continue;
+        *out = timegm(&utc);
+        return true;
+    }
+    return false;
+}
+
+/* Whether the client asks for a file that this one is not. */
+static bool precondition_failed(bs_request *r, const bs_artifact *file)
+{
+    const char *tags = bs_request_header(r, "If-Match"), *until = bs_request_header(r, "If-Unmodified-Since");
+    time_t date;
+    if (tags)
+        return !list_has_tag(tags, file->etag, false);
+    return until && parse_date(until, &date) && file->modified > date;
+}
+
 /* Whether the client's copy is this very file. */
-static bool not_modified(bs_request *r, const bs_artifact *file, const char *modified)
+static bool not_modified(bs_request *r, const bs_artifact *file)
 {
     const char *tags = bs_request_header(r, "If-None-Match"), *since = bs_request_header(r, "If-Modified-Since");
+    time_t date;
     if (tags)
-        return list_has_tag(tags, file->etag);
-    return since && !strcmp(since, modified);
+        return list_has_tag(tags, file->etag, true);
+    return since && parse_date(since, &date) && file->modified <= date;
 }
 
 static const char *range_asked(bs_request *r, const bs_artifact *file, const char *modified)
@@ -154,7 +184,11 @@ static void answer_file(bs_request *r, const char *name, bs_artifact *file)
     http_date(file->modified, modified, sizeof(modified));
     range_kind kind = parse_range(range_asked(r, file, modified), file->size, &first, &last);
 
-    if (not_modified(r, file, modified)) {
+    if (precondition_failed(r, file)) {
+        bs_answer_error(r, MHD_HTTP_PRECONDITION_FAILED,
+                        "The file is not the one that If-Match or If-Unmodified-Since "
+                        "names");
+    } else if (not_modified(r, file)) {
         bs_answer_bytes(r, MHD_HTTP_NOT_MODIFIED, NULL, "", 0, false);
     } else if (kind == RANGE_UNSATISFIABLE) {
         bs_answer_error(r, MHD_HTTP_RANGE_NOT_SATISFIABLE, "The file has %llu bytes", (unsigned long long)file->size);

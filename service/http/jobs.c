@@ -227,6 +227,12 @@ static bool may_change(bs_request *r)
     return false;
 }
 
+static void answer_job(bs_request *r, const char *status, const char *message)
+{
+    bs_answer_json(r, MHD_HTTP_OK,
+                   json_pack("{s:s, s:s, s:s}", "job_id", r->job, "status", status, "message", message));
+}
+
 void bs_handle_cancel(bs_request *r)
 {
     bs_job job;
@@ -234,20 +240,19 @@ void bs_handle_cancel(bs_request *r)
     if (!may_change(r))
         return;
     bs_status status = bs_worker_job(r->http->worker, r->job, &job, &err);
-    bool over = !status && bs_job_state_is_final(job.state);
-    if (!status && !over)
+    if (!status && !bs_job_state_is_final(job.state))
         status = bs_worker_cancel(r->http->worker, r->job, &job, &err);
     bs_status_cache_expire(r->http->cache);
     if (status == BS_EOF)
         bs_answer_error(r, MHD_HTTP_NOT_FOUND, "Job not found");
     else if (status)
         bs_answer_failure(r, status, &err);
-    else if (over && job.state != BS_JOB_CANCELLED)
+    else if (job.state == BS_JOB_COMPLETED || job.state == BS_JOB_FAILED) /* it may have been faster than the wish */
         bs_answer_error(r, MHD_HTTP_CONFLICT, "Cannot cancel job with status: %s", bs_job_state_name(job.state));
+    else if (job.state == BS_JOB_CANCELLED)
+        answer_job(r, "cancelled", "Job cancelled successfully");
     else
-        bs_answer_json(r, MHD_HTTP_OK,
-                       json_pack("{s:s, s:s, s:s}", "job_id", job.id, "status", "cancelled", "message",
-                                 "Job cancelled successfully"));
+        answer_job(r, "processing", "The job is asked to stop, which takes longer than usual");
 }
 
 void bs_handle_cleanup(bs_request *r)

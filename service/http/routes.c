@@ -85,6 +85,8 @@ const bs_route *bs_route_find(bs_request *r)
             strcat(allow, ", ");
         strcat(allow, !strcmp(route->method, "GET") ? "GET, HEAD" : route->method);
     }
+    if (!strcmp(r->url, "*") && !strcmp(r->method, "OPTIONS")) /* of the server as a whole */
+        strcpy(allow, "GET, HEAD, POST, DELETE");
     if (!allow[0]) {
         bs_answer_error(r, MHD_HTTP_NOT_FOUND, "Not Found");
         return NULL;

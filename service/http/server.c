@@ -222,6 +222,16 @@ static enum MHD_Result finish(bs_request *r)
     return MHD_YES;
 }
 
+/* A request to a proxy names the whole address; a server takes that too (RFC 9112 3.2.2). */
+static const char *path_of(const char *target)
+{
+    size_t scheme = !strncasecmp(target, "http://", 7) ? 7 : !strncasecmp(target, "https://", 8) ? 8 : 0;
+    if (!scheme)
+        return target;
+    const char *path = strchr(target + scheme, '/');
+    return path ? path : "/";
+}
+
 static enum MHD_Result handle(void *opaque, struct MHD_Connection *connection, const char *url, const char *method,
                               const char *version, const char *data, size_t *size, void **context)
 {
@@ -230,7 +240,7 @@ static enum MHD_Result handle(void *opaque, struct MHD_Connection *connection, c
         return MHD_NO;
     if (!r->seen) {
         r->seen = true;
-        r->url = url;
+        r->url = path_of(url);
         r->method = method;
         r->head = !strcmp(method, "HEAD");
         bs_sockets_move(r->http->sockets, r->socket, BS_SOCKET_BODY);

@@ -83,11 +83,13 @@ static bs_status publish(bs_worker *worker, bs_slot *slot, bs_error *err)
     return status == BS_OK ? write_metadata(worker, slot, err) : status;
 }
 
-static void fill_statistics(bs_slot *slot)
+static void fill_statistics(bs_worker *worker, bs_slot *slot)
 {
     char *text = bs_metadata_statistics(&slot->options, &slot->done.summary);
+    pthread_mutex_lock(&worker->lock);
     if (text && strlen(text) < sizeof(slot->job.statistics))
         snprintf(slot->job.statistics, sizeof(slot->job.statistics), "%s", text);
+    pthread_mutex_unlock(&worker->lock);
     free(text);
 }
 
@@ -126,7 +128,7 @@ static void decide_by_report(bs_worker *worker, bs_slot *slot)
     if (done->status == BS_OK) {
         bs_error err = {0};
         if (publish(worker, slot, &err) == BS_OK) {
-            fill_statistics(slot);
+            fill_statistics(worker, slot);
             finish_as(slot, BS_JOB_COMPLETED, "%s", done->summary.advice[0] ? done->summary.advice : "Completed");
         } else {
             finish_as(slot, BS_JOB_FAILED, "its results cannot be kept: %s", err.text);
@@ -159,6 +161,10 @@ static void decide_by_death(bs_slot *slot)
 static void decide(bs_worker *worker, bs_slot *slot)
 {
     char reason[sizeof(slot->reason)];
+    pthread_mutex_lock(&worker->lock);
+    if (slot->cancel && !slot->stop)
+        slot->stop = BS_STOP_CANCEL; /* it ended by itself, but whoever asked was told that it is cancelled */
+    pthread_mutex_unlock(&worker->lock);
     switch (slot->stop) {
     case BS_STOP_NOT:
         if (slot->done_there)

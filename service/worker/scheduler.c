@@ -251,6 +251,7 @@ static void release_slot(bs_worker *worker, bs_slot *slot)
     pthread_mutex_unlock(&worker->lock);
     worker->start_ms = 0;
     if (was_job) {
+        worker->measure_ms = 0; /* what is reserved and used is told anew at once */
         bs_worker_tell(worker, id);
         bs_memory_trim(); /* what the last job left in the heap is not carried along to the thousandth */
     }

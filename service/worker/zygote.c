@@ -241,10 +241,25 @@ void bs_zygote_main_if_asked(int argc, char **argv)
 
 /* -- the server's side ---------------------------------------------------------------------------------- */
 
+/* The file of this program by its name, so that what runs it (Valgrind, qemu-user) is not started in its place: that
+ * is what /proc/self/exe opens there. Where the file was replaced meanwhile the name is another program's, and
+ * /proc/self/exe is still this one. */
+static const char *own_file(char *out, size_t size)
+{
+    static const char gone[] = " (deleted)", always[] = "/proc/self/exe";
+    ssize_t length = readlink(always, out, size - 1);
+    if (length <= 0)
+        return always;
+    out[length] = '\0';
+    size_t tail = sizeof(gone) - 1;
+    bool replaced = (size_t)length > tail && !strcmp(out + length - tail, gone);
+    return replaced || access(out, X_OK) ? always : out;
+}
+
 /* Starts the program anew with its end of the socket as descriptor 3; everything else is close-on-exec. */
 static int spawn_self(pid_t *pid, int socket)
 {
-    char *arguments[] = {"bodyscript", (char *)role_name, NULL};
+    char *arguments[] = {"bodyscript", (char *)role_name, NULL}, file[4096];
     posix_spawn_file_actions_t actions;
     posix_spawnattr_t attr;
     sigset_t none, all;
@@ -257,7 +272,7 @@ static int spawn_self(pid_t *pid, int socket)
     posix_spawnattr_setsigmask(&attr, &none);
     posix_spawnattr_setsigdefault(&attr, &all);
     posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
-    int rc = posix_spawn(pid, "/proc/self/exe", &actions, &attr, arguments, environ);
+    int rc = posix_spawn(pid, own_file(file, sizeof(file)), &actions, &attr, arguments, environ);
     posix_spawnattr_destroy(&attr);
     posix_spawn_file_actions_destroy(&actions);
     return rc;

@@ -71,7 +71,7 @@ class Hostile(unittest.TestCase):
             s.wait_ready()
             zygote = [p["pid"] for p in s.get("/health/memory").json()["processes"] if p["role"] == "zygote"]
             over = threading.Event()
-            slowest = [0.0]
+            took = []
             trouble = []
 
             def watch():
@@ -82,7 +82,7 @@ class Hostile(unittest.TestCase):
                             trouble.append("/livez is not 200")
                     except OSError as failure:
                         trouble.append(f"/livez: {failure}")
-                    slowest[0] = max(slowest[0], time.monotonic() - began)
+                    took.append((time.monotonic() - began) * 1000)
 
             watcher = threading.Thread(target=watch)
             watcher.start()
@@ -105,7 +105,9 @@ class Hostile(unittest.TestCase):
             finally:
                 over.set()
                 watcher.join()
-            print(f"{FILES} files: {told}; slowest /livez {slowest[0] * 1000:.0f} ms")
+            took.sort()  # told, not judged: other programs run beside the tests
+            print(f"{FILES} files: {told}; {len(took)} times /livez, in ms: median {took[len(took) // 2]:.1f}, 99.9 % within "
+                  f"{took[len(took) * 999 // 1000]:.1f}, worst {took[-1]:.1f}")
             self.assertEqual(trouble, [])
             self.assertIsNone(s.process.poll())
             until = time.monotonic() + 10  # under a sanitizer a process takes its time to exit

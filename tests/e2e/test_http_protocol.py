@@ -98,6 +98,18 @@ class Protocol(unittest.TestCase):
         for headers, status in (({"If-None-Match": tag}, 304), ({"If-None-Match": "*"}, 304),
                                 ({"If-None-Match": f'"x", W/{tag}'}, 304), ({"If-None-Match": '"x"'}, 200),
                                 ({"If-Modified-Since": date}, 304),
+                                ({"If-Modified-Since": "Fri, 31 Dec 2100 23:59:59 GMT"}, 304),
+                                ({"If-Modified-Since": "Sunday, 06-Nov-94 08:49:37 GMT"}, 200),
+                                ({"If-Modified-Since": "Sun Nov  6 08:49:37 1994"}, 200),
+                                ({"If-Modified-Since": "yesterday"}, 200),
+                                ({"If-Match": tag}, 200), ({"If-Match": "*"}, 200), ({"If-Match": f'"x", {tag}'}, 200),
+                                ({"If-Match": '"x"'}, 412), ({"If-Match": f"W/{tag}"}, 412),
+                                ({"If-Match": tag, "If-None-Match": tag}, 304),
+                                ({"If-Match": tag, "If-Unmodified-Since": "Sun, 06 Nov 1994 08:49:37 GMT"}, 200),
+                                ({"If-Unmodified-Since": date}, 200),
+                                ({"If-Unmodified-Since": "Sun, 06 Nov 1994 08:49:37 GMT"}, 412),
+                                ({"If-Unmodified-Since": "never"}, 200),
+                                ({"If-Match": '"x"', "Range": "bytes=0-4"}, 412),
                                 ({"If-None-Match": '"x"', "If-Modified-Since": date}, 200),
                                 ({"If-Range": tag, "Range": "bytes=0-4"}, 206),
                                 ({"If-Range": date, "Range": "bytes=0-4"}, 206),
@@ -105,7 +117,10 @@ class Protocol(unittest.TestCase):
             answer = self.s.request("GET", self.path, headers=headers)
             self.assertEqual(answer.status, status, headers)
             self.assertEqual(answer.headers["ETag"], tag)
-            self.assertEqual(answer.body, {304: b"", 206: self.content[:5], 200: self.content}[status])
+            if status == 412:
+                self.assertIn("If-Match", answer.detail())
+            else:
+                self.assertEqual(answer.body, {304: b"", 206: self.content[:5], 200: self.content}[status])
 
     def test_head_is_get_without_the_body(self):
         for path in (self.path, "/", "/api", f"/api/status/{self.job}", "/livez", "/openapi.json"):
@@ -140,6 +155,15 @@ class Protocol(unittest.TestCase):
             self.assertEqual((answer.status, answer.headers["Allow"]), (405, allow))
             self.assertEqual(answer.detail(), "Method Not Allowed")
         self.assertEqual(self.s.request("OPTIONS", "/api/upload").status, 204)
+        answer = self.s.request("OPTIONS", "*")
+        self.assertEqual((answer.status, answer.headers["Allow"]), (204, "GET, HEAD, POST, DELETE, OPTIONS"))
+
+    def test_whole_addresses_are_taken_as_paths(self):
+        for target, status in ((f"{self.s.url}/livez", 200), ("http://other.example/livez?x=1", 200),
+                               ("HTTPS://h/livez", 200), (f"{self.s.url}/nope", 404), ("http://h", 200), ("ftp://h/livez", 404),
+                               (f"{self.s.url}{self.path}", 200)):
+            answer = self.s.request("GET", target)
+            self.assertEqual(answer.status, status, target)
 
     def test_cors(self):
         allowed = self.s.get("/api", Origin="https://b.example")
