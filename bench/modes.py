@@ -8,7 +8,8 @@ decoder's own YUV planes and tracked with their true time stamps; photos are RGB
 Found: share of frames (or photos) with a person. Visibility: its mean over landmarks and found frames, as reported.
 ms: processor time of the pose engine per frame, cropping included, decoding not; compare within one run.
 --check is the test: quality finds a person in 33 of the 38 photos and puts 0.80 of the key points right; no mode sees
-somebody in more than 2 of the 60 frames of a test pattern; smart finds no fewer than fast where people come and go.
+somebody in more than 2 of the 60 frames of a test pattern; where people come and go, smart and quality find whoever is
+there in no fewer frames than fast, and quality takes the furniture for somebody in no more.
 """
 import argparse, collections, csv, json, os, pathlib, re, statistics, subprocess, sys, tempfile
 
@@ -21,6 +22,9 @@ CLIPS = [("low light", "walkers_lowlight_480p.mp4"), ("back light", "sports2d_de
          ("fast", "torchvision_basketball.mp4"), ("coming and going", "intel_one_by_one_person.mp4"),
          ("black and white", "moviepy_chaplin_two_men_bw.mp4"), ("good", "pexels_yoga_360sq.mp4"),
          ("good", "balancing_cam01.mp4"), ("nobody", "no_person_testsrc.mp4")]
+# By looking at the frames: before the first number nobody is there, and every find is a table or a pattern; from the second
+# on somebody is, whole or nearly so. Between them somebody comes in.
+COMING = {"intel_one_by_one_person.mp4": (60, 66), "no_person_testsrc.mp4": (60, 60)}
 
 
 def photo_frames(path):
@@ -64,8 +68,10 @@ def photos(modes, only):
 
 
 def clips(modes, limit, only):
+    """For each clip and mode: in how many frames with somebody a person was found, in how many without."""
     results = []
-    print("\n| clip | mode | frames found | mean visibility | ms per frame | by other strategies |\n|---|---|---|---|---|---|")
+    print("\n| clip | mode | found where somebody is | found where nobody is | mean visibility | ms per frame | by other strategies |\n"
+          "|---|---|---|---|---|---|---|")
     for what, name in CLIPS:
         if only and only not in name:
             continue
@@ -73,18 +79,22 @@ def clips(modes, limit, only):
         path = parity.find(name)
         for mode in modes:
             _, lines = parity.run(path, frames, MODES[mode], True, parity.yuv_layout(path), ["--mode", mode], [])
-            n, share, visibility, ms, how = summary(lines)
-            results.append(round(share * n))
-            print(f"| {what}: {name} | {mode} ({MODES[mode]}) | {round(share * n)} of {n} | {visibility:.3f} | {ms:.1f} | {strategies(how)} |", flush=True)
+            _, _, visibility, ms, how = summary(lines)
+            empty, full = COMING.get(name, (0, 0))
+            parts = [[s[1] != "0" for s in part] for part in (lines[full:], lines[:empty])]
+            results.append([sum(part) for part in parts])
+            cells = [f"{sum(part)} of {len(part)}" if part else "–" for part in parts]
+            print(f"| {what}: {name} | {mode} ({MODES[mode]}) | {' | '.join(cells)} | {visibility:.3f} | {ms:.1f} | {strategies(how)} |", flush=True)
     return results
 
 
 def check():
     (found, right), = photos(["quality"], None)
-    patterns = clips(list(MODES), 60, "no_person")
-    fast, smart = clips(["fast", "smart"], 120, "one_by_one")
-    good = found >= 33 and right >= 0.80 and max(patterns) <= 2 and smart >= fast
-    print("the modes keep what docs/modes.md says" if good else f"found {found}, right {right}, in the pattern {patterns}, coming and going {fast} and {smart}")
+    patterns = [nobody for _, nobody in clips(list(MODES), 60, "no_person")]
+    fast, smart, quality = clips(["fast", "smart", "quality"], 100, "one_by_one")
+    good = found >= 33 and right >= 0.80 and max(patterns) <= 2 and min(smart[0], quality[0]) >= fast[0] and quality[1] <= fast[1]
+    print("the modes keep what docs/modes.md says" if good else
+          f"found {found}, right {right}, in the pattern {patterns}, coming and going {fast}, {smart} and {quality}")
     return 0 if good else 1
 
 
