@@ -6,6 +6,11 @@
  * that a shape can reach are visited. */
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
+
+#ifdef __x86_64__
+#include <immintrin.h>
+#endif
 
 #include <libavutil/frame.h>
 
@@ -25,6 +30,17 @@ static const colour right_colours[] = {{0, 217, 231}, {70, 230, 110}, {80, 140, 
 static const colour middle_colour = {236, 236, 236}, outline_colour = {20, 20, 20}, joint_colour = {255, 255, 255};
 
 enum { FACE_LAST = BS_MOUTH_RIGHT };
+
+/* fminf and fmaxf mind what is not a number, and are calls. */
+static inline float smaller(float a, float b)
+{
+    return a < b ? a : b;
+}
+
+static inline float larger(float a, float b)
+{
+    return a > b ? a : b;
+}
 
 static uint8_t clamp_byte(double value)
 {
@@ -46,60 +62,145 @@ typedef struct capsule {
 } capsule;
 
 /* The columns that the capsule reaches in the row at y: of the part of its axis that is near enough. */
-static void reach(const capsule *c, float y, float margin, float *left, float *right)
+static inline void reach(const capsule *c, float y, float margin, float *left, float *right)
 {
     float from = 0, to = 1;
-    const float dy = c->by - c->ay;
+    const float dx = c->bx - c->ax, dy = c->by - c->ay;
     if (fabsf(dy) > 1e-3f) {
         const float t0 = (y - margin - c->ay) / dy, t1 = (y + margin - c->ay) / dy;
-        from = fmaxf(0, fminf(t0, t1));
-        to = fminf(1, fmaxf(t0, t1));
+        from = larger(0, smaller(t0, t1));
+        to = smaller(1, larger(t0, t1));
     }
-    const float x0 = c->ax + from * (c->bx - c->ax), x1 = c->ax + to * (c->bx - c->ax);
-    *left = fminf(x0, x1) - margin;
-    *right = fmaxf(x0, x1) + margin;
+    const float x0 = c->ax + from * dx, x1 = c->ax + to * dx;
+    *left = smaller(x0, x1) - margin;
+    *right = larger(x0, x1) + margin;
 }
 
-/* Without a branch, so that the compiler makes vectors of it: half of the overlay's time is spent here. Coverage is
- * what the distance from the axis leaves of the pixel, clamped to one. */
-static void blend_row(uint8_t *row, int from, int to, float y, const capsule *c, uint8_t value, float alpha)
+enum { SPAN = 8 }; /* pixels at a time: a vector, and about what a line is wide */
+
+/* A capsule with what is the same for all of its pixels. */
+typedef struct stroke {
+    capsule c;
+    float dx, dy, inverse, edge; /* inverse: of the axis' length squared */
+    float alpha;
+    int planes; /* one, or two (chroma) that lie alike */
+    uint8_t value[2];
+} stroke;
+
+/* Blends SPAN pixels of each plane, from column x on in the row at y. A pixel is covered by what the distance from the
+ * axis leaves of it, clamped to one; beyond the capsule that is nothing, and pixels stay as they are. */
+typedef void blend_span(const stroke *s, int x, float y, uint8_t *const pixel[2]);
+
+static void blend_in_c(const stroke *s, int x, float y, uint8_t *const pixel[2])
 {
-    const float dx = c->bx - c->ax, dy = c->by - c->ay, length = dx * dx + dy * dy;
-    const float inverse = length > 0 ? 1 / length : 0, py = y - c->ay, along = py * dy, edge = c->r + 0.5f;
-    const float ax = c->ax, target = (float)value;
-    for (int x = from; x <= to; x++) {
-        const float px = (float)x - ax;
-        float t = (px * dx + along) * inverse;
-        t = t < 0 ? 0 : t > 1 ? 1 : t;
-        const float ex = px - t * dx, ey = py - t * dy;
-        float coverage = edge - sqrtf(ex * ex + ey * ey);
-        coverage = (coverage < 0 ? 0 : coverage > 1 ? 1 : coverage) * alpha;
-        const float before = (float)row[x];
-        row[x] = (uint8_t)(before + (target - before) * coverage + 0.5f);
+    const float py = y - s->c.ay, along = py * s->dy;
+    float coverage[SPAN];
+    for (int i = 0; i < SPAN; i++) {
+        const float px = (float)(x + i) - s->c.ax;
+        const float t = smaller(larger((px * s->dx + along) * s->inverse, 0), 1);
+        const float ex = px - t * s->dx, ey = py - t * s->dy;
+        coverage[i] = smaller(larger(s->edge - sqrtf(ex * ex + ey * ey), 0), 1) * s->alpha;
+    }
+    for (int p = 0; p < s->planes; p++) {
+        const float target = (float)s->value[p];
+        for (int i = 0; i < SPAN; i++) {
+            const float before = (float)pixel[p][i];
+            pixel[p][i] = (uint8_t)(before + (target - before) * coverage[i] + 0.5f);
+        }
     }
 }
 
-static void fill(uint8_t *plane, ptrdiff_t stride, int width, int height, const capsule *c, uint8_t value, float alpha)
+#ifdef __x86_64__
+/* The same operations in the same order, so that the overlay is the same on every machine. */
+__attribute__((target("avx2"))) static void blend_avx2(const stroke *s, int x, float y, uint8_t *const pixel[2])
 {
+    const __m256 zero = _mm256_setzero_ps(), one = _mm256_set1_ps(1);
+    const __m256 columns = _mm256_add_ps(_mm256_set1_ps((float)x), _mm256_setr_ps(0, 1, 2, 3, 4, 5, 6, 7));
+    const __m256 px = _mm256_sub_ps(columns, _mm256_set1_ps(s->c.ax)), py = _mm256_set1_ps(y - s->c.ay);
+    const __m256 dx = _mm256_set1_ps(s->dx), dy = _mm256_set1_ps(s->dy);
+    __m256 t = _mm256_add_ps(_mm256_mul_ps(px, dx), _mm256_mul_ps(py, dy));
+    t = _mm256_min_ps(_mm256_max_ps(_mm256_mul_ps(t, _mm256_set1_ps(s->inverse)), zero), one);
+    const __m256 ex = _mm256_sub_ps(px, _mm256_mul_ps(t, dx)), ey = _mm256_sub_ps(py, _mm256_mul_ps(t, dy));
+    const __m256 distance = _mm256_sqrt_ps(_mm256_add_ps(_mm256_mul_ps(ex, ex), _mm256_mul_ps(ey, ey)));
+    __m256 coverage = _mm256_max_ps(_mm256_sub_ps(_mm256_set1_ps(s->edge), distance), zero);
+    coverage = _mm256_mul_ps(_mm256_min_ps(coverage, one), _mm256_set1_ps(s->alpha));
+    for (int p = 0; p < s->planes; p++) {
+        const __m256 before = _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadl_epi64((__m128i *)pixel[p])));
+        const __m256 way = _mm256_sub_ps(_mm256_set1_ps((float)s->value[p]), before);
+        const __m256 after = _mm256_add_ps(before, _mm256_mul_ps(way, coverage));
+        const __m256i whole = _mm256_cvttps_epi32(_mm256_add_ps(after, _mm256_set1_ps(0.5f)));
+        const __m128i words = _mm_packus_epi32(_mm256_castsi256_si128(whole), _mm256_extracti128_si256(whole, 1));
+        _mm_storel_epi64((__m128i *)pixel[p], _mm_packus_epi16(words, words));
+    }
+}
+#endif
+
+static blend_span *blend_of_this_cpu(void)
+{
+#ifdef __x86_64__
+    if (__builtin_cpu_supports("avx2"))
+        return blend_avx2;
+#endif
+    return blend_in_c;
+}
+
+/* The last pixels of a row, fewer than a span. */
+static void blend_rest(blend_span *blend, const stroke *s, int x, float y, uint8_t *const pixel[2], size_t count)
+{
+    uint8_t copy[2][SPAN] = {{0}};
+    uint8_t *const at[2] = {copy[0], copy[1]};
+    for (int p = 0; p < s->planes; p++)
+        memcpy(copy[p], pixel[p], count);
+    blend(s, x, y, at);
+    for (int p = 0; p < s->planes; p++)
+        memcpy(pixel[p], copy[p], count);
+}
+
+static void fill(uint8_t *const plane[2], ptrdiff_t stride, int width, int height, const stroke *s)
+{
+    blend_span *const blend = blend_of_this_cpu();
+    const capsule *const c = &s->c;
     const float margin = c->r + 1;
-    const int top = (int)fmaxf(0, floorf(fminf(c->ay, c->by) - margin));
-    const int bottom = (int)fminf((float)height - 1, ceilf(fmaxf(c->ay, c->by) + margin));
+    const int top = (int)larger(0, smaller(c->ay, c->by) - margin);
+    const int bottom = (int)smaller((float)height - 1, larger(c->ay, c->by) + margin + 1);
     for (int y = top; y <= bottom; y++) {
         float left, right;
         reach(c, (float)y, margin, &left, &right);
-        const int from = (int)fmaxf(0, floorf(left)), to = (int)fminf((float)width - 1, ceilf(right));
-        uint8_t *const row = plane + y * stride;
-        blend_row(row, from, to, (float)y, c, value, alpha);
+        const int from = (int)larger(0, left), to = (int)smaller((float)width - 1, right + 1);
+        for (int x = from; x <= to; x += SPAN) {
+            uint8_t *const pixel[2] = {plane[0] + y * stride + x, plane[s->planes - 1] + y * stride + x};
+            if (x + SPAN <= width)
+                blend(s, x, (float)y, pixel);
+            else
+                blend_rest(blend, s, x, (float)y, pixel, (size_t)(width - x));
+        }
     }
+}
+
+static stroke stroke_of(capsule c, float alpha)
+{
+    const float dx = c.bx - c.ax, dy = c.by - c.ay, length = dx * dx + dy * dy;
+    return (stroke){.c = c,
+                    .dx = dx,
+                    .dy = dy,
+                    .inverse = length > 0 ? 1 / length : 0,
+                    .edge = c.r + 0.5f,
+                    .alpha = alpha,
+                    .planes = 1};
 }
 
 static void draw_capsule(AVFrame *f, capsule c, yuv value, float alpha)
 {
-    fill(f->data[0], f->linesize[0], f->width, f->height, &c, value.y, alpha);
+    stroke luma = stroke_of(c, alpha);
+    luma.value[0] = value.y;
+    fill(&f->data[0], f->linesize[0], f->width, f->height, &luma);
     /* Chroma samples lie between two columns' and rows' centres: (x - 0.5) / 2. */
     const capsule half = {(c.ax - 0.5f) / 2, (c.ay - 0.5f) / 2, (c.bx - 0.5f) / 2, (c.by - 0.5f) / 2, c.r / 2};
-    fill(f->data[1], f->linesize[1], f->width / 2, f->height / 2, &half, value.cb, alpha);
-    fill(f->data[2], f->linesize[2], f->width / 2, f->height / 2, &half, value.cr, alpha);
+    stroke chroma = stroke_of(half, alpha);
+    chroma.planes = 2;
+    chroma.value[0] = value.cb;
+    chroma.value[1] = value.cr;
+    fill(&f->data[1], f->linesize[1], f->width / 2, f->height / 2, &chroma);
 }
 
 /* -1: the person's left, 1: right, 0: the middle. From the eyes on, MediaPipe's indices alternate, left first; the eyes
