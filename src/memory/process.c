@@ -8,6 +8,7 @@
 #include <link.h>
 #include <malloc.h>
 #include <pthread.h>
+#include <stdbool.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
@@ -22,27 +23,43 @@ enum {
     THREAD_STACK = 1024 * 1024,
 };
 
-/* Segments that are mapped from a file and never written: their pages are in the page cache, too. What the dynamic
- * linker relocated lies in writable segments (also where it is read-only by now) and is left alone. */
-static int drop_segments(struct dl_phdr_info *object, size_t size, void *opaque)
+/* Whether the object was relocated in place: its code then is its own. */
+static bool has_text_relocations(const struct dl_phdr_info *object)
 {
-    const uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
     for (int i = 0; i < object->dlpi_phnum; i++)
         if (object->dlpi_phdr[i].p_type == PT_DYNAMIC) {
             const ElfW(Dyn) *entry = (const ElfW(Dyn) *)(object->dlpi_addr + object->dlpi_phdr[i].p_vaddr);
             for (; entry->d_tag != DT_NULL; entry++)
                 if (entry->d_tag == DT_TEXTREL)
-                    return 0; /* relocated in place */
+                    return true;
         }
-    for (int i = 0; i < object->dlpi_phnum; i++) {
+    return false;
+}
+
+/* Segments that are mapped from a file and never written: their pages are in the page cache, too. What the dynamic
+ * linker relocated lies in writable segments (also where it is read-only by now) and is left alone.
+ * The program headers lie in the first of the segments: they are read before it is dropped, since reading them
+ * afterwards would bring back 64 KB of every library. */
+static int drop_segments(struct dl_phdr_info *object, size_t size, void *opaque)
+{
+    enum { MOST_SEGMENTS = 16 }; /* four are usual */
+    const uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
+    struct {
+        uintptr_t first, end;
+    } range[MOST_SEGMENTS];
+    int count = 0;
+    for (int i = 0; i < object->dlpi_phnum && count < MOST_SEGMENTS; i++) {
         const ElfW(Phdr) *segment = &object->dlpi_phdr[i];
         if (segment->p_type != PT_LOAD || (segment->p_flags & PF_W))
             continue;
-        uintptr_t first = (object->dlpi_addr + segment->p_vaddr + page - 1) & ~(page - 1);
-        uintptr_t end = (object->dlpi_addr + segment->p_vaddr + segment->p_filesz) & ~(page - 1);
-        if (first < end)
-            madvise((void *)first, end - first, MADV_DONTNEED);
+        range[count].first = (object->dlpi_addr + segment->p_vaddr + page - 1) & ~(page - 1);
+        range[count++].end = (object->dlpi_addr + segment->p_vaddr + segment->p_filesz) & ~(page - 1);
     }
+    if (has_text_relocations(object))
+        return 0;
+    for (int i = 0; i < count; i++)
+        if (range[i].first < range[i].end)
+            madvise((void *)range[i].first, range[i].end - range[i].first, MADV_DONTNEED);
     return 0;
 }
 
