@@ -290,7 +290,7 @@ int cli_process(int argc, char **argv)
     if (status == BS_OK)
         status = name_results(&inputs, names, &err);
     if (status == BS_OK)
-        status = bs_memory_bound((uint64_t)settings.memory_limit_mb << 20, &err);
+        status = bs_memory_bound(bs_memory_bound_for((uint64_t)settings.memory_limit_mb << 20), &err);
     if (status == BS_OK)
         status = bs_models_open(&models, NULL, BS_MODEL_BIT(bs_process_model(&args.job.process)), &err);
     exit_code = status == BS_OK ? process_all(&args, models, &inputs, names) : cli_fail(&err);

@@ -54,6 +54,10 @@ void bs_memory_trim(void);
  * raised again without privileges. BS_ERR_FAILED where the kernel refuses. */
 bs_status bs_memory_bound(uint64_t bytes, bs_error *err);
 
+/* What to bound a job to that is to have `bytes` resident: more, since stacks, aligned blocks and arenas set aside
+ * address space that they never touch (libx264 alone 2 MB for each large picture). */
+uint64_t bs_memory_bound_for(uint64_t bytes);
+
 #ifdef __cplusplus
 }
 #endif

@@ -67,13 +67,15 @@ static bs_outputs outputs_of(const bs_order *order, const int given[BS_GIVE_OUTP
 /* The memory of a job, bounded so that `budget` bytes are its own and what it shares with others comes on top. */
 static bs_status estimate(bs_probed *probed, bs_process_options *options, const bs_outputs *outputs, uint64_t budget)
 {
-    bs_estimate_parts free;
+    bs_estimate_parts *parts = &probed->estimate;
     options->memory_limit = 0;
-    bs_status status = bs_estimate(&probed->info, options, outputs, &free, &probed->error);
-    if (status != BS_OK)
-        return status;
-    probed->budget = options->memory_limit = budget + free.shared;
-    return bs_estimate(&probed->info, options, outputs, &probed->estimate, &probed->error);
+    bs_status status = bs_estimate(&probed->info, options, outputs, parts, &probed->error);
+    /* Leaner settings share less: what then seems to be saved is not the job's own. */
+    for (int i = 0; i < 2 && status == BS_OK; i++) {
+        probed->budget = options->memory_limit = budget + parts->shared;
+        status = bs_estimate(&probed->info, options, outputs, parts, &probed->error);
+    }
+    return status;
 }
 
 static void probe(const bs_order *order, const bs_input *input, int channel)

@@ -38,7 +38,6 @@ enum {
 };
 
 static const uint64_t PROBE_MEMORY = UINT64_C(64) << 20; /* that a probe may take at most */
-static const uint64_t DATA_ROOM = UINT64_C(32) << 20;    /* stacks and blocks that are private, but not all touched */
 static const uint64_t FILE_ROOM = UINT64_C(256) << 20;   /* that an output may have beside 16 times its input */
 static const uint64_t MEMORY_MARGIN = UINT64_C(8) << 20; /* of a job over its reservation: readings are not exact */
 
@@ -431,7 +430,7 @@ static void start_job(bs_worker *worker, const bs_job *job)
         .save_frames = job->options.save_frames,
         .limits =
             {
-                .data = job->reserved_memory + job->reserved_memory / 4 + DATA_ROOM,
+                .data = bs_memory_bound_for(job->reserved_memory),
                 .cpu_seconds = (uint64_t)worker->settings->job_timeout_seconds * (uint64_t)processors + 5,
                 .file_size = FILE_ROOM + 16 * (uint64_t)job->file_size,
             },

@@ -168,14 +168,15 @@ static uint64_t encoder_bytes(int width, int height, int threads, int lean)
 /* -- the other parts ---------------------------------------------------------------------------------------- */
 
 /* Arena, plan and crops of the engine, and the weights that a job reads. Checked against bs_pose_memory by a test. */
-static uint64_t model_bytes(bs_model_kind kind, uint64_t *weights)
+static uint64_t model_bytes(bs_model_kind kind, bool frugal, uint64_t *weights)
 {
+    enum { FRUGAL_WEIGHTS_KB = 2 * 1024 }; /* those of a step or two, and what the kernel maps around them */
     static const struct {
         uint32_t arena_kb, weights_kb;
     } sizes[BS_MODEL_KINDS] = {[BS_MODEL_LITE] = {7600, 2760 + 2900},
                                [BS_MODEL_FULL] = {8000, 6290 + 2900},
                                [BS_MODEL_HEAVY] = {10000, 27060 + 2900}};
-    *weights = (uint64_t)sizes[kind].weights_kb * KB;
+    *weights = (uint64_t)(frugal ? FRUGAL_WEIGHTS_KB : sizes[kind].weights_kb) * KB;
     return (uint64_t)sizes[kind].arena_kb * KB + *weights;
 }
 
@@ -198,9 +199,9 @@ static uint64_t demuxer_bytes(const bs_video_info *info)
 
 /* What may be turned down, from the most generous to the leanest. */
 typedef struct leanness {
+    bool frugal; /* short queues, weights dropped once they were used */
     int decoder_threads, encoder_threads, encoder_lean;
     int max_width; /* of the overlay; 0: as the options say */
-    const char *said;
 } leanness;
 
 static uint64_t canvas_bytes(int width, int height)
@@ -234,10 +235,11 @@ static void add_up(const bs_video_info *info, const bs_process_options *options,
                    const leanness *lean, bs_estimate_parts *out)
 {
     /* CODE: of BASE, pages of program and libraries. A photo needs no encoder of videos. */
-    enum { BASE = 20 * MB, BASE_PHOTO = 17 * MB, CODE = 13 * MB, LEAST = 27 * MB };
+    enum { BASE = 17 * MB, BASE_PHOTO = 14 * MB, CODE = 10 * MB, LEAST = 27 * MB };
     int interval = bs_process_interval(options);
     bool video = makes_video(info, outputs);
-    bs_estimate_parts parts = {.decoder_threads = lean->decoder_threads,
+    bs_estimate_parts parts = {.frugal = lean->frugal,
+                               .decoder_threads = lean->decoder_threads,
                                .encoder_threads = lean->encoder_threads,
                                .encoder_lean = lean->encoder_lean};
     bs_canvas_size(info->width, info->height, lean->max_width > 0 ? lean->max_width : options->max_width,
@@ -245,22 +247,22 @@ static void add_up(const bs_video_info *info, const bs_process_options *options,
 
     parts.base = info->photo ? BASE_PHOTO : BASE;
     uint64_t weights;
-    parts.model = model_bytes(bs_process_model(options), &weights);
+    parts.model = model_bytes(bs_process_model(options), lean->frugal, &weights);
     parts.shared = CODE + weights;
     parts.demuxer = demuxer_bytes(info);
     parts.decoder = decoder_bytes(info, lean->decoder_threads);
-    parts.frames = info->photo ? 0 : picture_bytes(info) * (uint64_t)(bs_plan_source_frames() - 1);
+    parts.frames = info->photo ? 0 : picture_bytes(info) * (uint64_t)(bs_plan_source_frames(lean->frugal) - 1);
     parts.convert = convert_bytes(info, options, outputs);
     uint64_t canvas = canvas_bytes(parts.output_width, parts.output_height);
     if (video) {
-        parts.outputs = canvas * (uint64_t)bs_plan_canvas_frames(interval) + 1 * MB;
+        parts.outputs = canvas * (uint64_t)bs_plan_canvas_frames(interval, lean->frugal) + 1 * MB;
         if (outputs->video_fd >= 0)
             parts.encoder += encoder_bytes(parts.output_width, parts.output_height, lean->encoder_threads,
                                            lean->encoder_lean);
         if (outputs->preview_fd >= 0) {
             int width, height;
             bs_canvas_size_within(parts.output_width, parts.output_height, BS_PLAN_PREVIEW_SIDE, &width, &height);
-            parts.encoder += encoder_bytes(width, height, 1, BS_PLAN_PREVIEW_LEAN);
+            parts.encoder += encoder_bytes(width, height, 1, bs_plan_preview_lean(lean->encoder_lean));
         }
     } else if (info->photo) {
         parts.outputs = canvas * 3;
@@ -272,34 +274,81 @@ static void add_up(const bs_video_info *info, const bs_process_options *options,
     *out = parts;
 }
 
+/* What was turned down, in words. */
+static void say_leanness(const leanness *lean, const bs_video_info *info, const bs_process_options *options,
+                         const bs_outputs *outputs, bs_estimate_parts *parts)
+{
+    static const char *const look[] = {"", ", which looks less far ahead", ", which hardly looks ahead",
+                                       ", which does not look ahead"};
+    const bool video = makes_video(info, outputs);
+    int n = snprintf(parts->lean, sizeof(parts->lean),
+                     "to fit into %" PRIu64 " MB: short queues, weights read anew for each picture",
+                     options->memory_limit / MB);
+    if (!info->photo && lean->decoder_threads == 1)
+        n += snprintf(parts->lean + n, sizeof(parts->lean) - (size_t)n, ", one thread for decoding");
+    if (video && lean->encoder_lean)
+        n += snprintf(parts->lean + n, sizeof(parts->lean) - (size_t)n, ", one for the encoder%s",
+                      look[lean->encoder_lean]);
+    if (lean->max_width)
+        snprintf(parts->lean + n, sizeof(parts->lean) - (size_t)n, ", an overlay %d pixels wide", parts->output_width);
+}
+
+/* The most generous settings that the limit allows, or the leanest ones: false. */
+static bool fit(const bs_video_info *info, const bs_process_options *options, const bs_outputs *outputs,
+                bs_estimate_parts *parts)
+{
+    enum { WIDTH_STEP = 16, LEAST_WIDTH = 160 };
+    const int threads = info->photo ? 1 : options->threads > 0 ? options->threads : DEFAULT_THREADS;
+    const leanness steps[] = {
+        {false, threads, threads, 0, 0},
+        {true, threads, threads, 0, 0},
+        {true, threads, 1, 1, 0},
+        {true, 1, 1, 1, 0},
+        {true, 1, 1, 2, 0},
+        {true, 1, 1, 3, 0},
+    };
+    leanness lean = {0};
+    bool fits = false;
+    for (size_t i = 0; i < sizeof(steps) / sizeof(*steps) && !fits; i++) {
+        lean = steps[i];
+        add_up(info, options, outputs, &lean, parts);
+        fits = options->memory_limit == 0 || parts->total <= options->memory_limit;
+    }
+    for (int width = parts->output_width - WIDTH_STEP; width >= LEAST_WIDTH && !fits; width -= WIDTH_STEP) {
+        lean.max_width = width;
+        add_up(info, options, outputs, &lean, parts);
+        fits = parts->total <= options->memory_limit;
+    }
+    if (lean.frugal)
+        say_leanness(&lean, info, options, outputs, parts);
+    return fits;
+}
+
+/* What would do on the same video in the same memory, if anything would. */
+static const char *way_out(const bs_video_info *info, const bs_process_options *options, const bs_outputs *outputs,
+                           uint64_t *needs)
+{
+    bs_estimate_parts parts;
+    bs_outputs without = *outputs;
+    without.video_fd = without.preview_fd = -1;
+    if (!info->photo && makes_video(info, outputs) && fit(info, options, &without, &parts)) {
+        *needs = parts.total;
+        return "without overlay and preview (--no-video)";
+    }
+    return NULL;
+}
+
 bs_status bs_estimate(const bs_video_info *info, const bs_process_options *options, const bs_outputs *outputs,
                       bs_estimate_parts *out, bs_error *err)
 {
-    int threads = info->photo ? 1 : options->threads > 0 ? options->threads : DEFAULT_THREADS;
-    const leanness steps[] = {
-        {threads, threads, 0, 0, ""},
-        {threads, 1, 1, 0, "an encoder that looks less far ahead, with one thread"},
-        {1, 1, 1, 0, "one thread for decoding, one for encoding, looking less far ahead"},
-        {1, 1, 2, 0, "one thread for decoding, one for encoding, hardly looking ahead"},
-        {1, 1, 3, 0, "one thread for decoding, one for encoding, not looking ahead"},
-        {1, 1, 3, 480, "one thread for decoding, one for encoding, an overlay at most 480 pixels wide"},
-        {1, 1, 3, 320, "one thread for decoding, one for encoding, an overlay at most 320 pixels wide"},
-        {1, 1, 3, 240, "one thread for decoding, one for encoding, an overlay at most 240 pixels wide"},
-    };
-    bs_estimate_parts parts;
-    for (size_t i = 0; i < sizeof(steps) / sizeof(*steps); i++) {
-        if (options->max_width > 0 && steps[i].max_width >= options->max_width)
-            continue;
-        add_up(info, options, outputs, &steps[i], &parts);
-        if (*steps[i].said)
-            snprintf(parts.lean, sizeof(parts.lean), "to fit into %" PRIu64 " MB: %s", options->memory_limit / MB,
-                     steps[i].said);
-        if (options->memory_limit == 0 || parts.total <= options->memory_limit)
-            break;
-    }
-    *out = parts;
-    if (options->memory_limit > 0 && parts.total > options->memory_limit)
-        return bs_fail(err, BS_ERR_LIMIT, "the job needs %" PRIu64 " MB of memory, there are %" PRIu64 " MB",
-                       (parts.total + MB - 1) / MB, options->memory_limit / MB);
-    return BS_OK;
+    if (fit(info, options, outputs, out))
+        return BS_OK;
+    uint64_t needs;
+    const char *way = way_out(info, options, outputs, &needs);
+    if (way)
+        return bs_fail(err, BS_ERR_LIMIT,
+                       "the job needs %" PRIu64 " MB of memory, there are %" PRIu64 " MB; %s it needs %" PRIu64 " MB",
+                       (out->total + MB - 1) / MB, options->memory_limit / MB, way, (needs + MB - 1) / MB);
+    return bs_fail(err, BS_ERR_LIMIT, "the job needs %" PRIu64 " MB of memory, there are %" PRIu64 " MB",
+                   (out->total + MB - 1) / MB, options->memory_limit / MB);
 }

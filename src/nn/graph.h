@@ -67,6 +67,9 @@ struct bs_nn_model {
     size_t memory;
 };
 
+/* Gives back the pages of a mapped file; they come back when they are read. */
+void bs_nn_model_drop_pages(const bs_nn_model *model);
+
 /* Tensors larger than this are refused: 64 MB of float32. */
 #define BS_NN_MAX_ELEMENTS ((size_t)1 << 24)
 

@@ -21,7 +21,7 @@ struct bs_nn_arena {
     size_t count;
 };
 
-enum { PROFILE_KINDS = 16, MAX_THREADS = 64 };
+enum { PROFILE_KINDS = 16, MAX_THREADS = 64, DROP_BYTES = 512 * 1024 };
 
 struct bs_nn {
     const bs_nn_model *model;
@@ -34,7 +34,7 @@ struct bs_nn {
     int threads;
     pthreadpool_t pool; /* NULL: the caller's thread alone */
     const bs_nn_step *last_shared;
-    bool profiling;
+    bool profiling, drop_weights;
     int kinds;
     bs_nn_profile_entry profile[PROFILE_KINDS];
 };
@@ -203,6 +203,7 @@ bs_status bs_nn_open(bs_nn **out, const bs_nn_model *model, const bs_nn_options 
     nn->model = model;
     nn->kernels = kernels;
     nn->threads = 1;
+    nn->drop_weights = options->drop_weights;
     nn->arena = options->arena ? options->arena : &nn->own;
     if ((status = bs_nn_plan_make(&nn->plan, model, options->outputs, err)) < 0)
         goto fail;
@@ -303,12 +304,19 @@ static void run_step(bs_nn *nn, const bs_nn_step *s)
 
 bs_status bs_nn_run(bs_nn *nn, bs_error *err)
 {
+    size_t used = 0;
     bind_steps(nn);
     for (int i = 0; i < nn->plan.step_count; i++) {
+        const bs_nn_step *step = &nn->plan.steps[i];
         double start = nn->profiling ? seconds(nn) : 0;
-        run_step(nn, &nn->plan.steps[i]);
+        run_step(nn, step);
         if (nn->profiling)
-            record(nn, &nn->plan.steps[i], seconds(nn) - start);
+            record(nn, step, seconds(nn) - start);
+        used += step->weights.count * step->weights.value_bytes;
+        if (nn->drop_weights && (used >= DROP_BYTES || i == nn->plan.step_count - 1)) {
+            bs_nn_model_drop_pages(nn->model);
+            used = 0;
+        }
     }
     return BS_OK;
 }

@@ -918,6 +918,12 @@ out:
     return status;
 }
 
+void bs_nn_model_drop_pages(const bs_nn_model *model)
+{
+    if (model->mapped)
+        madvise((void *)model->file, model->size, MADV_DONTNEED);
+}
+
 void bs_nn_model_close(bs_nn_model **model)
 {
     bs_nn_model *m = *model;

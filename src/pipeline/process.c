@@ -221,8 +221,8 @@ static void init(bs_job_run *job)
     pthread_cond_init(&job->ended, &clock);
     pthread_condattr_destroy(&clock);
     pthread_mutex_init(&job->lock, NULL);
-    bs_queue_init(&job->frames, BS_PLAN_POSE_QUEUE, drop_frame);
-    bs_queue_init(&job->canvases, bs_plan_canvas_queue(job->interval), drop_frame);
+    bs_queue_init(&job->frames, bs_plan_pose_queue(job->plan.frugal), drop_frame);
+    bs_queue_init(&job->canvases, bs_plan_canvas_queue(job->interval, job->plan.frugal), drop_frame);
     bs_queue_init(&job->marks, BS_PLAN_RESULT_QUEUE, free);
 }
 
@@ -257,6 +257,7 @@ static bs_status open_pose(bs_job_run *job, bs_models *models, bs_error *err)
     pose.num_people = options->people;
     pose.mode = options->mode;
     pose.isa = options->isa;
+    pose.drop_weights = job->plan.frugal;
     return bs_pose_open(&job->pose, models, &pose, err);
 }
 

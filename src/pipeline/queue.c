@@ -21,12 +21,14 @@ void bs_queue_release(bs_queue *queue)
 bool bs_queue_push(bs_queue *queue, void *item)
 {
     pthread_mutex_lock(&queue->lock);
-    while (queue->count >= queue->capacity && !queue->stopped)
+    while (queue->count >= (queue->capacity ? queue->capacity : 1) && !queue->stopped)
         pthread_cond_wait(&queue->changed, &queue->lock);
     bool taken = !queue->stopped;
     if (taken) {
         queue->item[(queue->first + queue->count++) % BS_QUEUE_MAX] = item;
         pthread_cond_broadcast(&queue->changed);
+        while (queue->capacity == 0 && queue->count > 0 && !queue->stopped)
+            pthread_cond_wait(&queue->changed, &queue->lock);
     }
     pthread_mutex_unlock(&queue->lock);
     if (!taken)

@@ -20,7 +20,8 @@ typedef struct bs_queue {
     void *item[BS_QUEUE_MAX];
 } bs_queue;
 
-void bs_queue_init(bs_queue *queue, int capacity, void (*drop)(void *item)); /* capacity: 1 to BS_QUEUE_MAX */
+/* capacity: 0 to BS_QUEUE_MAX; 0: the writer goes on when its item has been taken. */
+void bs_queue_init(bs_queue *queue, int capacity, void (*drop)(void *item));
 void bs_queue_release(bs_queue *queue);
 
 /* Hands `item` over; false (and the item is dropped) where the queue was stopped. */

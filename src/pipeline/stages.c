@@ -271,7 +271,7 @@ static bs_status open_preview(bs_job_run *job, bs_error *err)
         .info = job->info,
         .threads = 1,
         .crf = PREVIEW_CRF,
-        .lean = BS_PLAN_PREVIEW_LEAN,
+        .lean = bs_plan_preview_lean(job->plan.encoder_lean),
     };
     bs_canvas_size_within(job->canvas_width, job->canvas_height, BS_PLAN_PREVIEW_SIDE, &options.width, &options.height);
     return bs_video_writer_open(&job->preview, &options, err);

@@ -34,6 +34,7 @@ bs_pose_options bs_pose_defaults(void)
         .mode = BS_MODE_FAST,
         .threads = 1,
         .isa = NULL,
+        .drop_weights = false,
     };
 }
 
@@ -77,13 +78,15 @@ bs_status bs_pose_open(bs_pose **out, const bs_models *models, const bs_pose_opt
     rc = bs_nn_arena_open(&p->arena, err);
     if (rc < 0)
         goto out;
-    const bs_nn_options detector_options = {.threads = options->threads, .isa = p->options.isa, .arena = p->arena};
+    const bs_nn_options detector_options = {
+        .threads = options->threads, .isa = p->options.isa, .arena = p->arena, .drop_weights = options->drop_weights};
     const bs_nn_options landmark_options = {
         .outputs = 1u << BS_OUT_LANDMARKS | 1u << BS_OUT_PRESENCE | 1u << BS_OUT_HEATMAP | 1u << BS_OUT_WORLD |
                    (options->enable_segmentation ? 1u << BS_OUT_MASK : 0),
         .threads = options->threads,
         .isa = p->options.isa,
         .arena = p->arena,
+        .drop_weights = options->drop_weights,
     };
     rc = bs_nn_open(&p->detector, bs_models_detector(models), &detector_options, err);
     if (rc >= 0)

@@ -98,7 +98,44 @@ static void a_small_limit_turns_to_leaner_settings_and_says_so(void **state)
     bs_estimate_parts lean = estimate(&info, &options, &everything);
     assert_true(lean.total <= options.memory_limit);
     assert_true(strlen(lean.lean) > 0);
-    assert_true(lean.decoder_threads + lean.encoder_threads < full.decoder_threads + full.encoder_threads);
+    assert_true(lean.frugal && !full.frugal);
+    assert_int_equal(lean.output_width, full.output_width);
+}
+
+static void every_megabyte_less_takes_the_next_step_and_the_width_comes_last(void **state)
+{
+    bs_video_info info = video("h264", 1920, 1080);
+    bs_process_options options = bs_process_defaults();
+    bs_estimate_parts last = estimate(&info, &options, &everything), now;
+    for (options.memory_limit = last.total; bs_estimate(&info, &options, &everything, &now, NULL) == BS_OK;
+         options.memory_limit -= MB / 16) {
+        assert_true(now.total <= options.memory_limit && now.total <= last.total);
+        assert_true(now.encoder_lean >= last.encoder_lean && now.decoder_threads <= last.decoder_threads);
+        assert_in_range(now.output_width, last.output_width - 16, last.output_width);
+        if (now.output_width < 720)
+            assert_true(now.frugal && now.decoder_threads == 1 && now.encoder_threads == 1 && now.encoder_lean == 3);
+        last = now;
+    }
+    assert_in_range(last.output_width, 160, 176);
+}
+
+static void a_refusal_says_what_would_fit_and_it_does(void **state)
+{
+    bs_video_info info = video("h264", 1280, 720);
+    bs_process_options options = bs_process_defaults();
+    options.memory_limit = 44 * MB;
+    bs_estimate_parts parts;
+    bs_error err = {0};
+    assert_int_equal(bs_estimate(&info, &options, &everything, &parts, &err), BS_ERR_LIMIT);
+    const char *way = strstr(err.text, "; without overlay and preview (--no-video) it needs ");
+    unsigned long long megabytes = 0;
+    assert_non_null(way);
+    assert_int_equal(sscanf(strstr(way, "needs"), "needs %llu MB", &megabytes), 1);
+    assert_in_range(megabytes, 30, 44);
+    bs_outputs data = everything;
+    data.video_fd = data.preview_fd = -1;
+    options.memory_limit = megabytes * MB;
+    assert_int_equal(bs_estimate(&info, &options, &data, &parts, &err), BS_OK);
 }
 
 static void what_cannot_fit_is_refused_with_both_numbers(void **state)
@@ -140,6 +177,8 @@ int main(void)
         cmocka_unit_test(larger_pictures_and_more_references_need_more),
         cmocka_unit_test(it_does_not_grow_with_the_length_by_more_than_an_index),
         cmocka_unit_test(a_small_limit_turns_to_leaner_settings_and_says_so),
+        cmocka_unit_test(every_megabyte_less_takes_the_next_step_and_the_width_comes_last),
+        cmocka_unit_test(a_refusal_says_what_would_fit_and_it_does),
         cmocka_unit_test(what_cannot_fit_is_refused_with_both_numbers),
         cmocka_unit_test(headers_that_claim_nonsense_do_not_overflow_it),
     };

@@ -1,5 +1,6 @@
 /* nn: the four pose models give the outputs of an independent evaluation in double precision (the table of
  * blazepose.md 21.1), whole and pruned. */
+#include <inttypes.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -156,6 +157,51 @@ static void threads_and_a_shared_arena_change_no_bit(void **state)
 }
 
 /* What a job keeps: detector and landmarks in one arena, tables of both. */
+static size_t resident_kb_of(const bs_nn_model *graph)
+{
+    size_t resident = 0;
+    const void *data = bs_nn_model_data(graph, NULL);
+    char line[256];
+    bool here = false;
+    FILE *maps = fopen("/proc/self/smaps", "r");
+    assert_non_null(maps);
+    while (fgets(line, sizeof(line), maps)) {
+        uintptr_t first, end;
+        size_t kb;
+        if (sscanf(line, "%" SCNxPTR "-%" SCNxPTR " ", &first, &end) == 2)
+            here = first == (uintptr_t)data;
+        else if (here && sscanf(line, "Rss: %zu", &kb) == 1)
+            resident = kb;
+    }
+    fclose(maps);
+    return resident;
+}
+
+static void weights_that_leave_memory_change_no_bit(void **state)
+{
+    for (int m = 0; m < TEST_MODELS; m++) {
+        bs_nn_options frugal = {.drop_weights = true};
+        bs_nn_model *graph = NULL, *again = NULL;
+        bs_nn *nn = NULL, *dropping = NULL;
+        open_model(m, NULL, &graph, &nn);
+        open_model(m, &frugal, &again, &dropping);
+        for (int run = 0; run < 2; run++) {
+            fill_test_input(&test_models[m], graph, bs_nn_input(nn));
+            fill_test_input(&test_models[m], graph, bs_nn_input(dropping));
+            assert_int_equal(bs_nn_run(nn, NULL), BS_OK);
+            assert_int_equal(bs_nn_run(dropping, NULL), BS_OK);
+            for (int i = 0; i < bs_nn_model_output_count(graph); i++)
+                assert_memory_equal(bs_nn_output(nn, i), bs_nn_output(dropping, i),
+                                    sizeof(float) * count_of(bs_nn_model_output_shape(graph, i)));
+            assert_int_equal(resident_kb_of(again), 0);
+        }
+        bs_nn_close(&nn);
+        bs_nn_close(&dropping);
+        bs_nn_model_close(&graph);
+        bs_nn_model_close(&again);
+    }
+}
+
 static void private_memory_keeps_its_promise(void **state)
 {
     static const size_t most[TEST_MODELS] = {0, 8 << 20, 8 << 20, 10 << 20};
@@ -185,6 +231,7 @@ int main(void)
         cmocka_unit_test(outputs_are_those_of_the_reference_evaluation),
         cmocka_unit_test(pruned_graphs_give_the_same_bits_with_less_work),
         cmocka_unit_test(threads_and_a_shared_arena_change_no_bit),
+        cmocka_unit_test(weights_that_leave_memory_change_no_bit),
         cmocka_unit_test(private_memory_keeps_its_promise),
     };
     skip_without_models();

@@ -35,18 +35,45 @@ static void *produce(void *opaque)
     return NULL;
 }
 
-static void a_queue_keeps_its_order_and_ends(void **state)
+static void keeps_order(int capacity)
 {
     bs_queue queue;
     pthread_t thread;
     intptr_t expected = 1;
-    bs_queue_init(&queue, CAPACITY, drop);
+    bs_queue_init(&queue, capacity, drop);
     pthread_create(&thread, NULL, produce, &queue);
     for (void *item; (item = bs_queue_pop(&queue)); expected++)
         assert_int_equal((intptr_t)item, expected);
     assert_int_equal(expected, ITEMS + 1);
     pthread_join(thread, NULL);
     bs_queue_release(&queue);
+}
+
+static void a_queue_keeps_its_order_and_ends(void **state)
+{
+    keeps_order(CAPACITY);
+    keeps_order(0);
+}
+
+static void *push_two(void *opaque)
+{
+    bs_queue_push(opaque, (void *)1);
+    bs_queue_push(opaque, (void *)2);
+    return NULL;
+}
+
+static void a_queue_of_no_length_has_its_writer_wait_until_the_item_is_taken(void **state)
+{
+    bs_queue queue;
+    pthread_t thread;
+    dropped = 0;
+    bs_queue_init(&queue, 0, drop);
+    pthread_create(&thread, NULL, push_two, &queue);
+    assert_int_equal((intptr_t)bs_queue_pop(&queue), 1);
+    bs_queue_stop(&queue); /* the second one is there or will be refused: never is there a third */
+    pthread_join(thread, NULL);
+    bs_queue_release(&queue);
+    assert_int_equal(dropped, 1);
 }
 
 static void a_queue_that_is_stopped_drops_what_nobody_took(void **state)
@@ -68,8 +95,10 @@ static void the_overlay_waits_for_a_bounded_number_of_frames(void **state)
 {
     assert_int_equal(bs_plan_glide(3), 3);
     assert_int_equal(bs_plan_glide(10000), BS_PLAN_GLIDE);
-    assert_true(bs_plan_canvas_queue(10000) <= BS_QUEUE_MAX);
-    assert_true(bs_plan_canvas_queue(1) > bs_plan_glide(1));
+    assert_true(bs_plan_canvas_queue(10000, false) <= BS_QUEUE_MAX);
+    assert_true(bs_plan_canvas_queue(1, false) > bs_plan_glide(1));
+    assert_int_equal(bs_plan_canvas_frames(3, true), 5);
+    assert_int_equal(bs_plan_source_frames(true), 2);
 }
 
 /* -- statistics -------------------------------------------------------------------------------------- */
@@ -218,6 +247,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_queue_keeps_its_order_and_ends),
+        cmocka_unit_test(a_queue_of_no_length_has_its_writer_wait_until_the_item_is_taken),
         cmocka_unit_test(a_queue_that_is_stopped_drops_what_nobody_took),
         cmocka_unit_test(the_overlay_waits_for_a_bounded_number_of_frames),
         cmocka_unit_test(found_and_missing_frames_add_up),
