@@ -254,7 +254,8 @@ static int process_all(const process_args *args, bs_models *models, const cli_in
                 exit_code = bs_exit_code(status);
         }
         free(folder);
-        bs_memory_trim();
+        if (i + 1 < inputs->count)
+            bs_memory_trim();
     }
     if (cli_interrupted())
         return CLI_INTERRUPTED;

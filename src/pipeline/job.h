@@ -47,7 +47,7 @@ typedef struct bs_job_run {
     bs_pose_result result;
     bs_video_frame *thumbnail; /* the best canvas so far, of the pose stage */
     float thumbnail_quality;
-    int64_t preview_due_us; /* when the preview's next frame is due; of the overlay stage */
+    int64_t preview_due_us; /* time from which on a frame may be the preview's next; of the overlay stage */
 
     bs_queue frames, canvases, marks;
 

@@ -196,6 +196,7 @@ static bs_status run_stages(bs_job_run *job, const bs_callbacks *callbacks, inpu
             break;
         }
     }
+    bs_memory_trim(); /* what opening has touched and the stages will not */
     watch(job, callbacks, hash, started);
     for (int i = 0; i < count; i++)
         if (stages[i].started)
@@ -203,6 +204,12 @@ static bs_status run_stages(bs_job_run *job, const bs_callbacks *callbacks, inpu
     if (job->error.status != BS_OK && err)
         *err = job->error;
     return job->error.status;
+}
+
+static bs_status run_photo(bs_job_run *job, bs_error *err)
+{
+    bs_memory_trim();
+    return bs_stage_photo(job, err);
 }
 
 /* -- opening and summing up ---------------------------------------------------------------------------- */
@@ -261,7 +268,7 @@ static bs_status open_pose(bs_job_run *job, bs_models *models, bs_error *err)
     return bs_pose_open(&job->pose, models, &pose, err);
 }
 
-static bs_status open_reader(bs_job_run *job, const bs_input *input, bs_error *err)
+static bs_status start_reader(bs_job_run *job, bs_error *err)
 {
     bs_video_reader_options options = {
         .threads = job->plan.decoder_threads,
@@ -269,10 +276,7 @@ static bs_status open_reader(bs_job_run *job, const bs_input *input, bs_error *e
         .sound = job->outputs->video_fd >= 0,
         .only_every = job->video ? 1 : job->interval,
     };
-    bs_status status = bs_video_reader_open(&job->reader, input, &options, err);
-    if (status == BS_OK)
-        job->info = bs_video_reader_info(job->reader);
-    return status;
+    return bs_video_reader_start(job->reader, &options, err);
 }
 
 static bs_status open_outputs(bs_job_run *job, bs_error *err)
@@ -300,9 +304,9 @@ static bs_status open_outputs(bs_job_run *job, bs_error *err)
     return status;
 }
 
-static bs_status open_job(bs_job_run *job, bs_models *models, const bs_input *input, bs_error *err)
+static bs_status open_job(bs_job_run *job, bs_models *models, bs_error *err)
 {
-    bs_status status = open_reader(job, input, err);
+    bs_status status = start_reader(job, err);
     if (status == BS_OK)
         status = open_pose(job, models, err);
     if (status == BS_OK)
@@ -411,36 +415,40 @@ bs_status bs_process(bs_models *models, const bs_input *input, const bs_process_
                      const bs_outputs *outputs, const bs_callbacks *callbacks, bs_summary *out, bs_error *err)
 {
     double started = bs_clock(), cpu = cpu_seconds();
-    bs_video_info info;
+    bs_video_reader *reader = NULL;
     bs_estimate_parts plan;
     bs_status status = check_options(options, err);
     if (status == BS_OK)
-        status = bs_probe(input, &info, err);
+        status = bs_video_reader_open_input(&reader, input, 0, err);
     if (status == BS_OK)
-        status = bs_estimate(&info, options, outputs, &plan, err);
-    if (status != BS_OK)
+        status = bs_estimate(bs_video_reader_info(reader), options, outputs, &plan, err);
+    bs_job_run *job = status == BS_OK ? calloc(1, sizeof(*job)) : NULL;
+    if (status == BS_OK && !job)
+        status = bs_fail(err, BS_ERR_NOMEM, "no memory for the job");
+    if (status != BS_OK) {
+        bs_video_reader_close(&reader);
         return status;
+    }
 
     input_hash hash = {.fd = -1};
-    bs_job_run *job = calloc(1, sizeof(*job));
-    if (!job)
-        return bs_fail(err, BS_ERR_NOMEM, "no memory for the job");
     job->options = options;
     job->outputs = outputs;
     job->name = name_of(input);
+    job->reader = reader;
+    job->info = bs_video_reader_info(reader);
     job->plan = plan;
     job->interval = bs_process_interval(options);
-    job->video = !info.photo && (outputs->video_fd >= 0 || outputs->preview_fd >= 0);
+    job->video = !job->info->photo && (outputs->video_fd >= 0 || outputs->preview_fd >= 0);
     job->canvas_width = plan.output_width;
     job->canvas_height = plan.output_height;
+    job->preview_due_us = INT64_MIN;
     init(job);
 
     status = hash_open(&hash, input, err);
     if (status == BS_OK)
-        status = open_job(job, models, input, err);
-    bs_memory_trim(); /* what opening has touched and the stages will not */
+        status = open_job(job, models, err);
     if (status == BS_OK)
-        status = info.photo ? bs_stage_photo(job, err) : run_stages(job, callbacks, &hash, started, err);
+        status = job->info->photo ? run_photo(job, err) : run_stages(job, callbacks, &hash, started, err);
     while (status == BS_OK && !hash.done)
         status = hash_some(&hash, job->name, err);
     if (status == BS_OK) {

@@ -250,17 +250,20 @@ static bool draw(bs_job_run *job, segment *s, bs_video_frame *canvas)
     int64_t glide = begin + job->interval - bs_plan_glide(job->interval);
     if (!reach(job, s, begin))
         return false;
+    float weight = 0;
+    const bs_pose_mark *to = NULL;
     if (canvas->index <= glide) {
         s->glide_us = canvas->time_us;
-        bs_overlay_draw(canvas, s->from, NULL, 0);
-        return true;
+    } else {
+        if (!s->to)
+            s->to = bs_queue_pop(&job->marks);
+        to = s->to;
+        if (to && to->time_us > s->glide_us)
+            weight = (float)(canvas->time_us - s->glide_us) / (float)(to->time_us - s->glide_us);
     }
-    if (!s->to)
-        s->to = bs_queue_pop(&job->marks);
-    float weight = 0;
-    if (s->to && s->to->time_us > s->glide_us)
-        weight = (float)(canvas->time_us - s->glide_us) / (float)(s->to->time_us - s->glide_us);
-    bs_overlay_draw(canvas, s->from, s->to, weight);
+    double start = bs_clock();
+    bs_overlay_draw(canvas, s->from, to, weight);
+    bs_clock_add(start, &job->stage.draw);
     return true;
 }
 
@@ -287,24 +290,30 @@ static bs_status end_preview(bs_job_run *job, bs_error *err)
 
 static bs_status write_preview(bs_job_run *job, const bs_video_frame *canvas, bs_error *err)
 {
-    if (job->outputs->preview_fd < 0)
-        return BS_OK;
     if (canvas->time_us >= BS_PLAN_PREVIEW_US)
         return end_preview(job, err);
-    if (job->preview && canvas->time_us < job->preview_due_us)
+    if (!job->preview || canvas->time_us < job->preview_due_us)
         return BS_OK;
     job->preview_due_us = canvas->time_us + BS_PLAN_PREVIEW_STEP_US;
-    bs_status status = job->preview ? BS_OK : open_preview(job, err);
-    if (status != BS_OK)
-        return status;
     int width, height;
     bs_video_frame *small;
     bs_canvas_size_within(job->canvas_width, job->canvas_height, BS_PLAN_PREVIEW_SIDE, &width, &height);
-    status = bs_video_frame_canvas(job->overlay_scaler, canvas, width, height, &small, err);
+    bs_status status = bs_video_frame_canvas(job->overlay_scaler, canvas, width, height, &small, err);
     if (status != BS_OK)
         return status;
     status = bs_video_writer_write(job->preview, small, err);
     bs_video_frame_unref(&small);
+    return status;
+}
+
+/* The first pose takes longest: the encoders are started while it is waited for. */
+static bs_status start_encoders(bs_job_run *job, const bs_video_frame *canvas, bs_error *err)
+{
+    bs_status status = job->writer ? bs_video_writer_start(job->writer, canvas, err) : BS_OK;
+    if (status == BS_OK && job->outputs->preview_fd >= 0 && canvas->time_us < BS_PLAN_PREVIEW_US)
+        status = open_preview(job, err);
+    if (status == BS_OK && job->preview)
+        status = bs_video_writer_start(job->preview, canvas, err);
     return status;
 }
 
@@ -313,12 +322,18 @@ void bs_stage_overlay(bs_job_run *job)
     bs_error err = {0};
     bs_status status = BS_OK;
     segment between = {0};
+    bool started = false;
     bs_video_frame *canvas;
     while (status == BS_OK && (canvas = bs_queue_pop(&job->canvases))) {
-        double start = bs_clock();
+        if (!started)
+            status = start_encoders(job, canvas, &err);
+        started = true;
+        if (status != BS_OK) {
+            bs_video_frame_unref(&canvas);
+            break;
+        }
         bool drawn = draw(job, &between, canvas);
-        bs_clock_add(start, &job->stage.draw);
-        start = bs_clock();
+        double start = bs_clock();
         if (drawn)
             status = write_preview(job, canvas, &err);
         if (drawn && status == BS_OK && job->writer)

@@ -410,29 +410,32 @@ static bs_status read_frame(bs_video_reader *r, bs_video_frame **out, bs_error *
 
 /* -- from outside --------------------------------------------------------------------------------------- */
 
-bs_status bs_video_reader_open(bs_video_reader **out, const bs_input *input, const bs_video_reader_options *options,
-                               bs_error *err)
+bs_status bs_video_reader_open_input(bs_video_reader **out, const bs_input *input, int64_t max_pixels, bs_error *err)
 {
     bs_video_reader *r = calloc(1, sizeof(*r));
     if (!r)
         return bs_fail(err, BS_ERR_NOMEM, "not enough memory to open a video");
-    r->options = *options;
-    if (r->options.threads < 1)
-        r->options.threads = 1;
-
-    bs_status status = bs_av_input_open(&r->in, input, options->max_pixels, err);
+    const bs_status status = bs_av_input_open(&r->in, input, max_pixels, err);
     if (status) { /* closed already */
         free(r);
         return status;
     }
+    *out = r;
+    return BS_OK;
+}
+
+bs_status bs_video_reader_start(bs_video_reader *r, const bs_video_reader_options *options, bs_error *err)
+{
+    r->options = *options;
+    if (r->options.threads < 1)
+        r->options.threads = 1;
     if (!r->options.max_pixels)
         r->options.max_pixels = r->in.info.photo ? BS_MAX_PHOTO_PIXELS : BS_MAX_VIDEO_PIXELS;
     r->packet = av_packet_alloc();
     r->picture = av_frame_alloc();
     if (!r->packet || !r->picture)
-        status = bs_fail(err, BS_ERR_NOMEM, "'%s' cannot be opened: not enough memory", r->in.name);
-    if (!status)
-        status = open_sound(r, err);
+        return bs_fail(err, BS_ERR_NOMEM, "'%s' cannot be opened: not enough memory", r->in.name);
+    bs_status status = open_sound(r, err);
     if (!status)
         status = open_decoder(r, err);
     if (!status && r->in.format && r->options.only_every > 1)
@@ -442,13 +445,24 @@ bs_status bs_video_reader_open(bs_video_reader **out, const bs_input *input, con
         r->report.truncated = bs_file_is_cut(r->in.fd, r->in.size);
         status = read_frame(r, &r->first, err);
     }
-    if (status) {
-        bs_video_reader_close(&r);
+    if (!status)
+        complete_info(r, r->first);
+    return status;
+}
+
+bs_status bs_video_reader_open(bs_video_reader **out, const bs_input *input, const bs_video_reader_options *options,
+                               bs_error *err)
+{
+    bs_video_reader *reader = NULL;
+    bs_status status = bs_video_reader_open_input(&reader, input, options->max_pixels, err);
+    if (status)
         return status;
-    }
-    complete_info(r, r->first);
-    *out = r;
-    return BS_OK;
+    status = bs_video_reader_start(reader, options, err);
+    if (status)
+        bs_video_reader_close(&reader);
+    else
+        *out = reader;
+    return status;
 }
 
 bs_status bs_video_reader_read(bs_video_reader *r, bs_video_frame **out, bs_error *err)

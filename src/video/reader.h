@@ -49,6 +49,11 @@ typedef struct bs_video_reader_report {
  * BS_ERR_INPUT: not a video or photo, no video stream, damaged beyond reading; BS_ERR_LIMIT: claims too much. */
 bs_status bs_video_reader_open(bs_video_reader **out, const bs_input *input, const bs_video_reader_options *options,
                                bs_error *err);
+
+/* The same in two steps, for options that depend on what the file is: the first reads the header, as bs_probe does, the
+ * second opens the decoder; frames can be read after it. A reader that could not be started is closed. */
+bs_status bs_video_reader_open_input(bs_video_reader **out, const bs_input *input, int64_t max_pixels, bs_error *err);
+bs_status bs_video_reader_start(bs_video_reader *reader, const bs_video_reader_options *options, bs_error *err);
 void bs_video_reader_close(bs_video_reader **reader);
 
 /* Valid as long as the reader. */

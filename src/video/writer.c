@@ -327,9 +327,14 @@ static bs_status take_packets(bs_video_writer *w, bs_error *err)
     }
 }
 
+bs_status bs_video_writer_start(bs_video_writer *w, const bs_video_frame *canvas, bs_error *err)
+{
+    return w->encoder ? BS_OK : open_encoder(w, canvas->picture, err);
+}
+
 bs_status bs_video_writer_write(bs_video_writer *w, const bs_video_frame *canvas, bs_error *err)
 {
-    bs_status status = w->encoder ? BS_OK : open_encoder(w, canvas->picture, err);
+    bs_status status = bs_video_writer_start(w, canvas, err);
     if (status)
         return status;
     /* From the first written frame's time, so that the video begins at once. */

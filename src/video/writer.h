@@ -33,6 +33,9 @@ typedef struct bs_video_writer_options {
 bs_status bs_video_writer_open(bs_video_writer **out, const bs_video_writer_options *options, bs_error *err);
 void bs_video_writer_close(bs_video_writer **writer);
 
+/* Starts the encoder for canvases like this one, which takes some milliseconds; else the first write does. */
+bs_status bs_video_writer_start(bs_video_writer *writer, const bs_video_frame *canvas, bs_error *err);
+
 /* The frame's time_us must ascend. The canvas is only read. */
 bs_status bs_video_writer_write(bs_video_writer *writer, const bs_video_frame *canvas, bs_error *err);
 
