@@ -36,8 +36,11 @@ CLI_COMMANDS(X)
 
 enum { CLI_INTERRUPTED = 130 };
 
-/* Prints "bodyscript: <sentence>" and returns the status's exit code. */
+/* Prints "bodyscript: <sentence>" and returns the status's exit code; where --json was asked for, first a line of JSON
+ * with both on standard output. cli_say: without that line, for what has been told in another. */
 int cli_fail(const bs_error *err);
+int cli_say(const bs_error *err);
+void cli_answer_in_json(void);
 int cli_failf(bs_status status, const char *format, ...) BS_PRINTF(2, 3);
 
 /* SIGINT, SIGTERM and SIGHUP ask the running command to stop; SIGPIPE is ignored. */
@@ -111,6 +114,9 @@ bs_status cli_inputs_add(cli_inputs *inputs, const char *word, bs_error *err);
 void cli_inputs_release(cli_inputs *inputs);
 /* The last part of a path. */
 const char *cli_base_name(const char *path);
+enum { CLI_SHOWN = 512 };
+/* A path as it is shown to people: on one line, and without commands to the terminal. Returns `out`. */
+const char *cli_shown(const char *path, char out[CLI_SHOWN]);
 
 /* -- results.c --------------------------------------------------------------------------------------- */
 
@@ -119,8 +125,8 @@ enum { CLI_RESULT_FILES = 7 };
 /* The files of one input on their way into DIR/NAME/. They are written under names of their own and appear by
  * rename in cli_results_keep; cli_results_drop leaves nothing behind. */
 typedef struct cli_results {
-    char *folder; /* DIR/NAME */
-    bool made_folder, made_parent;
+    char *folder;             /* DIR/NAME */
+    size_t old;               /* bytes of it that name what was there before */
     int fd[CLI_RESULT_FILES]; /* -1: not wanted */
     bool png;
     int64_t frames; /* saved so far */
@@ -154,6 +160,7 @@ void cli_results_drop(cli_results *results); /* after keep: only frees */
 
 typedef struct cli_progress {
     const char *file;
+    char name[CLI_SHOWN]; /* of the file, as it is shown */
     bool json, quiet, terminal;
     int index, count; /* of several files */
     double last;      /* seconds, of the last line */

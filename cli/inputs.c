@@ -28,6 +28,15 @@ const char *cli_base_name(const char *path)
     return slash ? slash + 1 : path;
 }
 
+const char *cli_shown(const char *path, char out[CLI_SHOWN])
+{
+    snprintf(out, CLI_SHOWN, "%s", path);
+    for (unsigned char *c = (unsigned char *)out; *c; c++)
+        if (*c < 0x20 || *c == 0x7f)
+            *c = '?';
+    return out;
+}
+
 static bs_status append(cli_inputs *inputs, char *path, bs_error *err)
 {
     if (path && inputs->count == inputs->capacity) {

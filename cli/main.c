@@ -1,5 +1,6 @@
 /* The program's entry: finds the command (see cli.h). */
 #include <errno.h>
+#include <jansson.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <string.h>
@@ -40,10 +41,30 @@ bool cli_interrupted(void)
     return interrupted;
 }
 
-int cli_fail(const bs_error *err)
+static bool json_errors;
+
+void cli_answer_in_json(void)
+{
+    json_errors = true;
+}
+
+int cli_say(const bs_error *err)
 {
     fprintf(stderr, "bodyscript: %s\n", err->text);
     return bs_exit_code(err->status);
+}
+
+int cli_fail(const bs_error *err)
+{
+    if (json_errors) {
+        json_t *line = json_object();
+        json_object_set_new(line, "event", json_string("error"));
+        json_object_set_new(line, "status", json_string("failed"));
+        json_object_set_new(line, "exit_code", json_integer(bs_exit_code(err->status)));
+        json_object_set_new(line, "error", cli_json_text(err->text));
+        cli_print_json(line);
+    }
+    return cli_say(err);
 }
 
 int cli_failf(bs_status status, const char *format, ...)

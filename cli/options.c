@@ -245,6 +245,17 @@ static const char *config_file(int argc, char **argv)
     return NULL;
 }
 
+/* Whether --json, or -j among letters that take no value, is among the options, right or wrong as the others may be. */
+static bool wants_json(const cli_command *command, int argc, char **argv)
+{
+    if (!find(command, "json", 4, 0).option)
+        return false;
+    for (int i = 0; i < argc && strcmp(argv[i], "--") != 0; i++)
+        if (!strcmp(argv[i], "--json") || (argv[i][0] == '-' && argv[i][strspn(argv[i] + 1, "q") + 1] == 'j'))
+            return true;
+    return false;
+}
+
 static bs_status parse_all(parser *p, int *words, bs_error *err)
 {
     bool only_words = false;
@@ -274,6 +285,8 @@ bool cli_parse(const cli_command *command, int argc, char **argv, void *opaque, 
     parser p = {command, argc, 0, argv, config_file(argc, argv), opaque, settings, false};
     *words = 0;
     *exit_code = 0;
+    if (wants_json(command, argc, argv))
+        cli_answer_in_json();
     if (bs_settings_load(settings, p.config, &err) != BS_OK) {
         *exit_code = cli_fail(&err);
         return false;

@@ -135,7 +135,7 @@ static int probe(const probe_args *args, const char *path)
         print_json(path, &info, &parts, args->job.process.memory_limit, fits, &err);
     else
         print_text(path, &info, &parts, args->job.process.memory_limit);
-    return fits == BS_OK ? 0 : cli_fail(&err);
+    return fits == BS_OK ? 0 : cli_say(&err);
 }
 
 int cli_probe(int argc, char **argv)

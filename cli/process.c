@@ -206,12 +206,13 @@ static void tell_result(const process_args *args, const char *path, const char *
         free(statistics);
         cli_print_json(line);
     } else if (!args->quiet) {
-        fprintf(stderr, "%s: %lld frames, a person in %.0f %% of %lld analysed, %.1f s, peak %.0f MB → %s/\n",
-                cli_base_name(path), (long long)summary->frames_decoded, 100 * summary->detection_rate,
-                (long long)summary->frames_analysed, summary->seconds, (double)summary->peak_memory / (1 << 20),
-                folder);
+        char name[CLI_SHOWN], where[CLI_SHOWN];
+        cli_shown(cli_base_name(path), name);
+        fprintf(stderr, "%s: %lld frames, a person in %.0f %% of %lld analysed, %.1f s, peak %.0f MB → %s/\n", name,
+                (long long)summary->frames_decoded, 100 * summary->detection_rate, (long long)summary->frames_analysed,
+                summary->seconds, (double)summary->peak_memory / (1 << 20), cli_shown(folder, where));
         if (summary->advice[0])
-            fprintf(stderr, "%s: %s\n", cli_base_name(path), summary->advice);
+            fprintf(stderr, "%s: %s\n", name, summary->advice);
     }
 }
 
@@ -226,7 +227,7 @@ static void tell_failure(const process_args *args, const char *path, const bs_er
         json_object_set_new(line, "error", cli_json_text(err->text));
         cli_print_json(line);
     }
-    cli_fail(err);
+    cli_say(err);
 }
 
 /* -- all files ------------------------------------------------------------------------------------------ */

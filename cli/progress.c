@@ -22,6 +22,7 @@ void cli_progress_init(cli_progress *progress, const char *file, int index, int 
         .index = index,
         .count = count,
     };
+    cli_shown(cli_base_name(file), progress->name);
 }
 
 void cli_print_json(json_t *object)
@@ -82,10 +83,9 @@ static void report_json(const cli_progress *progress, const bs_progress *p, cons
     cli_print_json(line);
 }
 
-/* The name, cut at its end where it is long. */
-static const char *short_name(const char *path, char out[40])
+/* A name, cut at its end where it is long. */
+static const char *short_name(const char *name, char out[40])
 {
-    const char *name = cli_base_name(path);
     snprintf(out, 40, "%.36s%s", name, strlen(name) > 36 ? "…" : "");
     return out;
 }
@@ -107,10 +107,10 @@ static void report_bar(cli_progress *progress, const bs_progress *p, const figur
         snprintf(left, sizeof(left), ", %.0f s left", f->left);
     if (p->frames_total > 0)
         snprintf(line, sizeof(line), "%s [%s] %3.0f %%  %" PRId64 "/%" PRId64 " frames, %.0f/s%s, %.0f MB",
-                 short_name(progress->file, name), bar, 100 * f->share, p->frames_done, p->frames_total, f->speed, left,
+                 short_name(progress->name, name), bar, 100 * f->share, p->frames_done, p->frames_total, f->speed, left,
                  f->memory_mb);
     else
-        snprintf(line, sizeof(line), "%s  %" PRId64 " frames, %.0f/s, %.0f MB", short_name(progress->file, name),
+        snprintf(line, sizeof(line), "%s  %" PRId64 " frames, %.0f/s, %.0f MB", short_name(progress->name, name),
                  p->frames_done, f->speed, f->memory_mb);
     fprintf(stderr, "\r\033[K%.*s", terminal_width() - 1, line);
     progress->line_open = true;
@@ -121,7 +121,7 @@ static void report_line(cli_progress *progress, const bs_progress *p, const figu
     if (p->seconds - progress->last < SECONDS_BETWEEN_LINES)
         return;
     progress->last = p->seconds;
-    fprintf(stderr, "%s: ", cli_base_name(progress->file));
+    fprintf(stderr, "%s: ", progress->name);
     if (p->frames_total > 0)
         fprintf(stderr, "%.0f %%, %" PRId64 " of %" PRId64 " frames", 100 * f->share, p->frames_done, p->frames_total);
     else
@@ -155,7 +155,7 @@ void cli_progress_note(void *opaque, const char *sentence)
         cli_print_json(line);
     } else if (!progress->quiet) {
         cli_progress_end(progress);
-        fprintf(stderr, "%s: %s\n", cli_base_name(progress->file), sentence);
+        fprintf(stderr, "%s: %s\n", progress->name, sentence);
     }
 }
 

@@ -1,11 +1,13 @@
 /* The result files of one input (see cli.h).
  *
  * While the job runs they lie in DIR/NAME/.part.PID/; each is renamed to its place when all are whole. What a killed
- * run left there is removed by the next one. */
+ * run left there is removed by the next one. Nothing is removed that the program has not made: DIR may be a folder of
+ * the user's, and NAME too. */
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
+#include <jansson.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -76,24 +78,45 @@ static void remove_stale(const cli_results *results)
         closedir(dir);
 }
 
-/* Makes the folder and those above it; `made` tells whether the last one is new. */
-static bs_status make_folder(const char *path, bool *made, bs_error *err)
+/* Removes `path` and the folders above it down to the first `keep` bytes of it, as far as they are empty. */
+static void remove_made(const char *path, size_t keep)
 {
     char part[PATH_SIZE];
-    if (strlen(path) >= sizeof(part))
+    snprintf(part, sizeof(part), "%s", path);
+    for (size_t length = strlen(part); length > keep && length > 0;) {
+        rmdir(part); /* stays where something else is in it by now */
+        while (length > keep && part[length - 1] != '/')
+            length--;
+        while (length > 0 && part[length - 1] == '/')
+            length--;
+        part[length] = '\0';
+    }
+}
+
+/* Makes the folder and those above it. *old: how many bytes of the path name what was there before; on failure nothing
+ * new is left. */
+static bs_status make_folder(const char *path, size_t *old, bs_error *err)
+{
+    char part[PATH_SIZE];
+    struct stat st;
+    size_t length = strlen(path);
+    if (length >= sizeof(part))
         return bs_fail(err, BS_ERR_USAGE, "the path '%.60s…' is too long", path);
     snprintf(part, sizeof(part), "%s", path);
-    for (char *slash = part + 1; (slash = strchr(slash, '/')); slash++) {
-        *slash = '\0';
-        if (mkdir(part, 0777) < 0 && errno != EEXIST)
-            return bs_fail(err, BS_ERR_IO, "the folder '%s' cannot be made: %s", part, strerror(errno));
-        *slash = '/';
+    *old = 0;
+    for (size_t i = 1; i <= length; i++) {
+        if ((path[i] != '/' && path[i]) || path[i - 1] == '/')
+            continue;
+        part[i] = '\0';
+        if (mkdir(part, 0777) == 0 || (errno == EEXIST && stat(part, &st) == 0 && S_ISDIR(st.st_mode) && (*old = i))) {
+            part[i] = path[i];
+            continue;
+        }
+        bs_status status = bs_fail(err, BS_ERR_IO, "the folder '%s' cannot be made: %s", part, strerror(errno));
+        remove_made(part, *old);
+        return status;
     }
-    struct stat st;
-    *made = mkdir(part, 0777) == 0;
-    if (*made || (errno == EEXIST && stat(part, &st) == 0 && S_ISDIR(st.st_mode)))
-        return BS_OK;
-    return bs_fail(err, BS_ERR_IO, "the folder '%s' cannot be made: %s", part, strerror(errno));
+    return BS_OK;
 }
 
 /* Of all result files: those that this run does not make are removed in the end. */
@@ -118,21 +141,22 @@ bs_status cli_results_open(cli_results *results, const char *parent, const char 
     *results = (cli_results){0};
     for (int i = 0; i < CLI_RESULT_FILES; i++)
         results->fd[i] = -1;
-    bs_status status = make_folder(parent, &results->made_parent, err);
-    if (status != BS_OK)
-        return status;
     if (asprintf(&results->folder, "%s%s%s", parent, parent[strlen(parent) - 1] == '/' ? "" : "/", name) < 0) {
         results->folder = NULL;
         return bs_fail(err, BS_ERR_NOMEM, "no memory for a path");
     }
-    status = make_folder(results->folder, &results->made_folder, err);
-    if (status == BS_OK)
-        status = spare_input(results, input, err);
+    bs_status status = make_folder(results->folder, &results->old, err);
+    if (status != BS_OK) {
+        free(results->folder);
+        results->folder = NULL;
+        return status;
+    }
+    status = spare_input(results, input, err);
     if (status == BS_OK) {
-        bool made;
         remove_stale(results);
         part_path(results, "", path);
-        status = make_folder(path, &made, err);
+        if (mkdir(path, 0777) < 0)
+            status = bs_fail(err, BS_ERR_IO, "the folder '%s' cannot be made: %s", path, strerror(errno));
     }
     for (int i = 0; i < CLI_RESULT_FILES && status == BS_OK; i++) {
         if (!(wanted & 1u << i))
@@ -175,21 +199,84 @@ int cli_results_save_frame(void *opaque, int64_t frame_id, const void *data, siz
     return close(fd) < 0 || size ? -1 : 0;
 }
 
-/* A rename cannot put a folder in the place of one that is not empty: the old one goes first. */
-static bs_status keep_frames(const cli_results *results, bs_error *err)
+/* Whether a name is one that cli_results_save_frame gives. */
+static bool is_frame_name(const char *name)
+{
+    int end = 0;
+    return sscanf(name, "frame_%*[0-9]%n", &end) == 0 && end >= 12 &&
+           (!strcmp(name + end, ".jpg") || !strcmp(name + end, ".png"));
+}
+
+/* Does `each` with the path of every saved frame in `folder`. */
+static void for_each_frame(const char *folder, void (*each)(const char *path, const char *name, const char *to),
+                           const char *to)
+{
+    DIR *dir = opendir(folder);
+    struct dirent *entry;
+    while (dir && (entry = readdir(dir))) {
+        char path[2 * PATH_SIZE];
+        snprintf(path, sizeof(path), "%s/%s", folder, entry->d_name);
+        if (is_frame_name(entry->d_name))
+            each(path, entry->d_name, to);
+    }
+    if (dir)
+        closedir(dir);
+}
+
+static void remove_frame(const char *path, const char *name, const char *to)
+{
+    unlink(path);
+}
+
+static void move_frame(const char *path, const char *name, const char *to)
+{
+    char target[2 * PATH_SIZE];
+    snprintf(target, sizeof(target), "%s/%s", to, name);
+    rename(path, target);
+}
+
+/* Saved frames of an earlier run give way; what else lies in the folder stays. A folder that is left to somebody else's
+ * files takes the new frames in beside them. */
+static bs_status keep_frames(const cli_results *results, bool earlier, bs_error *err)
 {
     char from[PATH_SIZE], to[PATH_SIZE];
     part_path(results, FRAMES, from);
     final_path(results, FRAMES, to);
-    remove_tree(to);
-    if (results->frames > 0 && rename(from, to) < 0)
-        return bs_fail(err, BS_ERR_IO, "'%s' cannot be put in place: %s", to, strerror(errno));
+    if (earlier) {
+        for_each_frame(to, remove_frame, NULL);
+        rmdir(to);
+    }
+    if (!results->frames || rename(from, to) == 0)
+        return BS_OK;
+    for_each_frame(from, move_frame, to);
+    if (rmdir(from) < 0)
+        return bs_fail(err, BS_ERR_IO, "'%s' cannot be put in place", to);
     return BS_OK;
+}
+
+/* What an earlier run left in the folder, by its metadata.json: bits of its files, and whether it saved frames. */
+static unsigned earlier_files(const cli_results *results, bool *frames)
+{
+    char path[PATH_SIZE];
+    unsigned bits = 0;
+    final_path(results, files[CLI_METADATA].name, path);
+    json_t *metadata = json_load_file(path, 0, NULL);
+    const json_t *receipt = json_object_get(metadata, "receipt"), *urls = json_object_get(metadata, "urls");
+    const char *program = json_string_value(json_object_get(receipt, "program"));
+    const bool ours = program && !strncmp(program, "bodyscript", strlen("bodyscript"));
+    for (int i = 0; i < CLI_RESULT_FILES; i++)
+        if (ours && json_object_get(urls, files[i].label))
+            bits |= 1u << i;
+    *frames = ours && json_is_true(json_object_get(json_object_get(receipt, "options"), "save_frames"));
+    json_decref(metadata);
+    return bits;
 }
 
 bs_status cli_results_keep(cli_results *results, bs_error *err)
 {
     char from[PATH_SIZE], to[PATH_SIZE];
+    bool frames;
+    const unsigned earlier = earlier_files(results, &frames);
     for (int i = 0; i < CLI_RESULT_FILES; i++) {
         if (results->fd[i] < 0)
             continue;
@@ -203,10 +290,10 @@ bs_status cli_results_keep(cli_results *results, bs_error *err)
     }
     for (int i = 0; i < CLI_RESULT_FILES; i++) {
         final_path(results, files[i].name, to);
-        if (!(results->kept & 1u << i))
+        if (earlier & ~results->kept & 1u << i)
             unlink(to);
     }
-    return keep_frames(results, err);
+    return keep_frames(results, frames, err);
 }
 
 void cli_results_drop(cli_results *results)
@@ -219,13 +306,8 @@ void cli_results_drop(cli_results *results)
             close(results->fd[i]);
     part_path(results, "", path);
     remove_tree(path);
-    if (!results->kept && results->made_folder)
-        rmdir(results->folder);
-    if (!results->kept && results->made_parent) {
-        char *slash = strrchr(results->folder, '/');
-        *slash = '\0';
-        rmdir(results->folder); /* stays where something else is in it by now */
-    }
+    if (!results->kept)
+        remove_made(results->folder, results->old);
     free(results->folder);
     *results = (cli_results){0};
 }

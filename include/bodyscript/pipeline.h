@@ -96,9 +96,11 @@ typedef struct bs_summary {
     uint64_t peak_memory;     /* bs_memory_peak(): of this process, bytes */
     uint64_t reserved_memory; /* what bs_estimate said */
     bs_stage_times stage;
-    char advice[512]; /* one plain sentence where something is poor, else "" */
-    char lean[256];   /* which leaner settings were turned to, else "" */
-    char sha256[65];  /* of the input, in hex */
+    char advice[512];                     /* one plain sentence where something is poor, else "" */
+    char lean[256];                       /* which leaner settings were turned to, else "" */
+    char sha256[65];                      /* of the input, in hex */
+    char isa[16];                         /* instruction set that the models ran on: "avx2" */
+    int decoder_threads, encoder_threads; /* encoder: 0 where nothing was encoded */
     bs_video_info info;
 } bs_summary;
 

@@ -40,6 +40,7 @@ static void check_summary(bs_summary *s)
     END_TEXT(s->advice);
     END_TEXT(s->lean);
     END_TEXT(s->sha256);
+    END_TEXT(s->isa);
     check_info(&s->info);
 }
 

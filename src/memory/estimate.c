@@ -242,8 +242,9 @@ static void add_up(const bs_video_info *info, const bs_process_options *options,
                                .decoder_threads = lean->decoder_threads,
                                .encoder_threads = lean->encoder_threads,
                                .encoder_lean = lean->encoder_lean};
-    bs_canvas_size(info->width, info->height, lean->max_width > 0 ? lean->max_width : options->max_width,
-                   &parts.output_width, &parts.output_height);
+    (info->photo ? bs_photo_canvas_size : bs_canvas_size)(info->width, info->height,
+                                                          lean->max_width > 0 ? lean->max_width : options->max_width,
+                                                          &parts.output_width, &parts.output_height);
 
     parts.base = info->photo ? BASE_PHOTO : BASE;
     uint64_t weights;

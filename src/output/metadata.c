@@ -137,8 +137,9 @@ static json_t *options_of(const bs_metadata *m)
     json_object_set_new(o, "min_tracking_confidence", rounded(options->min_tracking_confidence, 6));
     json_object_set_new(o, "static_image_mode", json_boolean(options->static_image_mode));
     json_object_set_new(o, "smooth_landmarks", json_boolean(options->smooth_landmarks));
-    json_object_set_new(o, "threads", json_integer(options->threads));
-    json_object_set_new(o, "isa", options->isa ? text(options->isa) : json_null());
+    json_object_set_new(o, "threads", json_integer(m->summary->decoder_threads));
+    json_object_set_new(o, "encoder_threads", json_integer(m->summary->encoder_threads));
+    json_object_set_new(o, "isa", text(m->summary->isa));
     json_object_set_new(o, "memory_limit_mb", rounded((double)options->memory_limit / MIB, 1));
     return o;
 }

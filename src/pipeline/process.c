@@ -359,13 +359,16 @@ static void sum_up(bs_job_run *job, input_hash *hash, double started, double cpu
     if (job->outputs->video_fd >= 0) {
         out->output_width = job->canvas_width;
         out->output_height = job->canvas_height;
-        out->resized = job->canvas_width < (job->info->width & ~1);
+        out->resized = job->canvas_width < (job->info->photo ? job->info->width : job->info->width & ~1);
     }
     out->stage = job->stage;
     out->reserved_memory = job->plan.total;
     snprintf(out->lean, sizeof(out->lean), "%s", job->plan.lean);
     bs_statistics_finish(&job->statistics, out);
     bs_sha256_hex(&hash->sha, out->sha256);
+    snprintf(out->isa, sizeof(out->isa), "%s", bs_pose_isa(job->pose));
+    out->decoder_threads = job->plan.decoder_threads;
+    out->encoder_threads = job->video ? job->plan.encoder_threads : 0;
     out->seconds = bs_clock() - started;
     out->cpu_seconds = cpu_seconds() - cpu;
     out->peak_memory = bs_memory_peak();

@@ -200,7 +200,7 @@ static void draw_capsule(AVFrame *f, capsule c, yuv value, float alpha)
     chroma.planes = 2;
     chroma.value[0] = value.cb;
     chroma.value[1] = value.cr;
-    fill(&f->data[1], f->linesize[1], f->width / 2, f->height / 2, &chroma);
+    fill(&f->data[1], f->linesize[1], (f->width + 1) / 2, (f->height + 1) / 2, &chroma);
 }
 
 /* -1: the person's left, 1: right, 0: the middle. From the eyes on, MediaPipe's indices alternate, left first; the eyes

@@ -267,15 +267,22 @@ static int even(int value)
     return value < 2 ? 2 : value & ~1;
 }
 
-void bs_canvas_size(int width, int height, int max_width, int *canvas_width, int *canvas_height)
+void bs_photo_canvas_size(int width, int height, int max_width, int *canvas_width, int *canvas_height)
 {
     int w = width, h = height;
     if (max_width > 0 && w > max_width) {
         w = max_width;
         h = (int)(((int64_t)height * w + width / 2) / width);
     }
-    *canvas_width = even(w);
-    *canvas_height = even(h);
+    *canvas_width = w < 2 ? 2 : w;
+    *canvas_height = h < 2 ? 2 : h;
+}
+
+void bs_canvas_size(int width, int height, int max_width, int *canvas_width, int *canvas_height)
+{
+    bs_photo_canvas_size(width, height, max_width, canvas_width, canvas_height);
+    *canvas_width = even(*canvas_width);
+    *canvas_height = even(*canvas_height);
 }
 
 void bs_canvas_size_within(int width, int height, int max_side, int *canvas_width, int *canvas_height)

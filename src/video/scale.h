@@ -30,7 +30,10 @@ bs_status bs_video_frame_rgb(bs_video_scaler *scaler, const bs_video_frame *fram
  * larger than the picture (but for the rounding to even), at least 2 × 2. */
 void bs_canvas_size(int width, int height, int max_width, int *canvas_width, int *canvas_height);
 
-/* The same, with neither side longer than `max_side`. */
+/* The same without the rounding to even: JPEG has pictures of any size. */
+void bs_photo_canvas_size(int width, int height, int max_width, int *canvas_width, int *canvas_height);
+
+/* As bs_canvas_size, with neither side longer than `max_side`. */
 void bs_canvas_size_within(int width, int height, int max_side, int *canvas_width, int *canvas_height);
 
 /* A new canvas of width × height with the frame on it, upright. A frame of another shape (streams may change

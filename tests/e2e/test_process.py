@@ -76,6 +76,20 @@ class Results(kit.Case):
         self.assertEqual(meta["receipt"]["options"]["model"], "lite")
         self.assertEqual(meta["receipt"]["options"]["interval"], 3)
         self.assertEqual(set(meta["urls"].values()), kit.VIDEO_FILES)
+        chosen = meta["receipt"]["options"]
+        self.assertIn(chosen["isa"], ("portable", "sse2", "avx2", "avx512", "neon"))
+        self.assertGreater(min(chosen["threads"], chosen["encoder_threads"]), 0)
+
+    def test_a_run_with_the_options_of_a_receipt_gives_the_same_bytes(self):
+        self.process(*QUICK, kit.sample())
+        first = {n: (self.tmp / "results/sample" / n).read_bytes() for n in ("pose_data.csv", "output.mp4")}
+        o = kit.document(self.tmp / "results/sample", "metadata.json")["receipt"]["options"]
+        self.process("--isa", o["isa"], "--threads", o["threads"], "--mode", o["mode"], "--model", o["model"], "-n", o["interval"],
+                     "--people", o["people"], "--max-video-width", o["max_width"], "--max-video-duration-seconds", int(o["max_duration"]),
+                     "--min-detection-confidence", o["min_detection_confidence"],
+                     "--min-tracking-confidence", o["min_tracking_confidence"], kit.sample())
+        for name, content in first.items():
+            self.assertEqual((self.tmp / "results/sample" / name).read_bytes(), content, name)
 
     def test_a_photo_gives_a_picture_in_place_of_videos(self):
         photo = self.tmp / "photo.png"
@@ -85,6 +99,18 @@ class Results(kit.Case):
         rows = kit.rows(self.tmp / "results/photo")
         self.assertEqual(len(rows), 33)
         self.assertEqual({r["status"] for r in rows}, {"detected"})
+
+    def test_a_photo_keeps_its_size_or_says_that_it_does_not(self):
+        for width, height, limit, resized in ((101, 75, 720, False), (1, 1, 720, False), (301, 201, 151, True)):
+            photo = self.tmp / f"{width}x{height}.png"
+            kit.ffmpeg("-f", "lavfi", "-i", f"testsrc2=s=640x480,scale={width}:{height}", "-frames:v", 1, photo)
+            self.process("--model", "lite", "--max-video-width", limit, photo)
+            out = kit.ffprobe(self.tmp / "results" / photo.stem / "output.jpg", "stream=width,height")["streams"][0]
+            s = kit.document(self.tmp / "results" / photo.stem, "metadata.json")["statistics"]
+            self.assertEqual((out["width"], out["height"]), (s["output_width"], s["output_height"]))
+            self.assertEqual(s["video_was_resized"], resized)
+            if not resized and width > 1:
+                self.assertEqual((out["width"], out["height"]), (width, height))
 
     def test_saved_frames_are_the_analysed_ones(self):
         self.process(*QUICK, "-n", "10", "--save-frames", "--frame-format", "png", "--no-video", kit.sample())
@@ -182,6 +208,83 @@ class Batches(kit.Case):
         self.assertEqual({e["file"] for e in events}, {f"{self.tmp}/walk?.mp4", f"{self.tmp}/bad?.mp4"})
         self.assertEqual(events[-2]["folder"], f"{self.tmp}/results/walk?")
         self.assertIn("bad?.mp4", events[-1]["error"])
+
+    def test_json_tells_every_failure(self):
+        cases = [(("--json", "-n", "none"), 2), (("-n", "none", "-qj"), 2), (("--json", "--jsno"), 2), (("--json",), 2),
+                 (("--json", self.tmp / "gone.mp4"), 3), (("--json", self.tmp), 3), (("--json", "-c", self.tmp / "gone.conf", "x"), 2),
+                 (("--json", "--memory-limit-mb", 16, kit.sample()), 4)]
+        for command in ("process", "probe"):
+            for words, code in cases:
+                with self.subTest(command=command, words=words):
+                    out = kit.run(command, *words, cwd=self.tmp)
+                    self.assertEqual(out.returncode, code, out.stderr)
+                    told = [json.loads(line) for line in out.stdout.splitlines()]
+                    self.assertTrue(told)
+                    self.assertTrue(told[-1]["error"])
+        out = kit.run("process", "--json", "--isa", "portable", "--model", "lite", kit.sample(), cwd=self.tmp,
+                      BODYSCRIPT_MODELS=self.tmp)
+        self.assertEqual(json.loads(out.stdout.splitlines()[-1])["exit_code"], out.returncode)
+
+    def test_names_of_any_bytes_are_taken_and_shown_on_one_line(self):
+        (self.tmp / "in").mkdir()
+        for name in (b"two\nlines.mp4", b"-n", b"--json.mp4", b"bell\x07\x1b[31m.mp4", b"walk\xff.mp4", b"a b'c\"d$.mp4"):
+            shutil.copy(kit.sample(), os.fsencode(self.tmp / "in") + b"/" + name)
+        names = sorted(os.listdir(os.fsencode(self.tmp / "in")))
+        out = kit.run("process", "-o", "../out", "--no-video", *QUICK, "--", *map(os.fsdecode, names), cwd=self.tmp / "in")
+        self.assertEqual(out.returncode, 0, out.stderr)
+        self.assertEqual(sorted(os.listdir(os.fsencode(self.tmp / "out"))),
+                         sorted(n.rsplit(b".", 1)[0] for n in names))
+        self.assertNotIn("\x1b", out.stderr)
+        self.assertTrue(all(": " in line for line in out.stderr.splitlines()), out.stderr)
+        bad = self.tmp / "no\nvideo\x1b[2J.mp4"
+        bad.write_bytes(b"this is no video" * 100)
+        self.assertEqual(len(self.process(bad, code=3).stderr.splitlines()), 1)
+
+    def test_nothing_of_the_users_own_is_removed(self):
+        clip, own = self.tmp / "walk.mp4", self.tmp / "walk"
+        shutil.copy(kit.sample(), clip)
+        (own / "frames").mkdir(parents=True)
+        mine = {own / "notes.txt", own / "thumbnail.png", own / "output.jpg", own / "frames/frame_000001.jpg",
+                own / "frames/holiday.jpg", own / ".part.here"}
+        for path in mine:
+            path.write_text("mine")
+
+        def untouched():
+            for path in mine:
+                self.assertEqual(path.read_text(), "mine")
+        bad = self.tmp / "in/walk.mp4"
+        bad.parent.mkdir()
+        bad.write_bytes(clip.read_bytes()[:3000])
+        for words, code in (((bad,), 3), ((clip, "--memory-limit-mb", 16), 4), ((clip,), 0), ((clip, "--no-video"), 0),
+                            ((clip, "--save-frames", "--no-video", "-n", 15), 0), ((clip, "--no-video"), 0)):
+            out = kit.run("process", "-o", self.tmp, *QUICK, *words)
+            self.assertEqual(out.returncode, code, out.stderr)
+            if code:
+                self.assertEqual({p for p in own.rglob("*") if p.is_file()}, mine)
+            if words[-1] == 15:
+                saved = {f"frame_{i:06d}.jpg" for i in sorted({int(r["frame_id"]) for r in kit.rows(own)})}
+                self.assertEqual({p.name for p in (own / "frames").iterdir()}, saved | {"holiday.jpg", "frame_000001.jpg"})
+                (own / "frames/frame_000001.jpg").unlink()  # the next run would take it for one of these
+                mine.remove(own / "frames/frame_000001.jpg")
+            untouched()
+        self.assertEqual({p.name for p in (own / "frames").iterdir()}, {"holiday.jpg"})
+
+    def test_a_failure_leaves_none_of_the_folders_that_it_made(self):
+        (self.tmp / "a").mkdir()
+        (self.tmp / "file").write_text("in the way")
+        bad = self.tmp / "bad.mp4"
+        bad.write_bytes(kit.sample().read_bytes()[:3000])
+        for target, code in (("a/b/c", 3), ("a/b//c/", 3), ("./a/../a/b", 3), ("file/b/c", 1), ("a/b/" + 300 * "x" + "/d", 1)):
+            with self.subTest(target):
+                out = kit.run("process", "-o", target, *QUICK, bad if code == 3 else kit.sample(), cwd=self.tmp)
+                self.assertEqual(out.returncode, code, out.stderr)
+                self.assertEqual({str(p.relative_to(self.tmp)) for p in self.tmp.rglob("*")}, {"a", "file", "bad.mp4"})
+
+    def test_a_folder_that_cannot_be_written_is_code_1(self):
+        if os.geteuid() == 0:
+            self.skipTest("root writes into every folder")
+        (self.tmp / "results").mkdir(mode=0o500)
+        self.process(*QUICK, kit.sample(), code=1)
 
     def test_quiet_says_nothing(self):
         out = self.process("--quiet", "--no-video", *QUICK, kit.sample())
