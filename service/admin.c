@@ -10,6 +10,7 @@
 #include "service/artifacts/artifacts.h"
 #include "service/jobs/store.h"
 #include "service/service.h"
+#include "service/worker/worker.h"
 
 enum { STOP_WAIT_MS = 8000, STOP_LOOK_MS = 50 };
 
@@ -197,41 +198,10 @@ bs_status bs_service_jobs_cancel(const bs_settings *settings, const char *id, bo
     return status;
 }
 
-typedef struct expired {
-    char (*id)[BS_JOB_ID_LENGTH + 1];
-    size_t count;
-    int64_t before_us;
-} expired;
-
-static int add_expired(void *opaque, const bs_job *job)
-{
-    expired *list = opaque;
-    if (!bs_job_state_is_final(job->state) || job->kept || job->completed_us >= list->before_us)
-        return 0;
-    void *more = realloc(list->id, (list->count + 1) * sizeof(*list->id));
-    if (!more)
-        return 1;
-    list->id = more;
-    memcpy(list->id[list->count++], job->id, sizeof(*list->id));
-    return 0;
-}
-
 static bs_status remove_job(admin *a, const char *id, bs_error *err)
 {
     bs_status status = bs_artifacts_remove(a->artifacts, id, err);
     return status == BS_OK ? bs_store_remove(a->store, id, err) : status;
-}
-
-static bs_status remove_expired(admin *a, const bs_settings *settings, int64_t *removed, bs_error *err)
-{
-    expired list = {.before_us = bs_job_now() - settings->job_max_age_seconds * 1000000};
-    bs_status status = bs_store_list(a->store, 0, 0, 0, add_expired, &list, err);
-    for (size_t i = 0; i < list.count && status >= 0; i++) {
-        status = remove_job(a, list.id[i], err);
-        *removed += status == BS_OK;
-    }
-    free(list.id);
-    return status < 0 ? status : BS_OK;
 }
 
 bs_status bs_service_jobs_cleanup(const bs_settings *settings, const char *id, bool json, FILE *out, bs_error *err)
@@ -241,7 +211,7 @@ bs_status bs_service_jobs_cleanup(const bs_settings *settings, const char *id, b
     int64_t removed = 0;
     bs_status status = open_admin(&a, settings, err);
     if (status == BS_OK && !id) {
-        status = remove_expired(&a, settings, &removed, err);
+        status = bs_remove_expired(a.store, a.artifacts, settings->job_max_age_seconds, &removed, err);
     } else if (status == BS_OK) {
         status = stop_job(&a, id, &job, err);
         if (status == BS_OK && job.state == BS_JOB_PROCESSING)

@@ -59,19 +59,24 @@ void bs_artifacts_close(bs_artifacts **artifacts);
 
 /* -- uploads ---------------------------------------------------------------------------------------- */
 
-/* An upload that arrives: write to `fd` from its start. Zero-initialise; hand it to accept or discard, once. */
+/* An upload that arrives: write to `fd` from its start. Zero-initialise; discard it in the end, also where it was
+ * accepted: until then it is locked, and whoever cleans up, this process or another, knows that it is on its way. */
 typedef struct bs_incoming {
     int fd;
     uint64_t reserved;
-    char name[48];
+    char name[48]; /* "": accepted */
+    bool held;     /* `fd` is open */
 } bs_incoming;
 
 /* Sets `size` bytes of room aside before the first byte arrives; BS_ERR_LIMIT where there is not that much. */
 bs_status bs_artifacts_receive(bs_artifacts *artifacts, uint64_t size, bs_incoming *out, bs_error *err);
-/* Makes the upload durable as the input of job `id`, closes the descriptor and gives the reservation back (the file
- * itself counts from here on). On failure the upload is still to be discarded. */
+/* Makes the upload durable as the input of job `id` and gives the reservation back (the file itself counts from here
+ * on). */
 bs_status bs_artifacts_accept(bs_artifacts *artifacts, bs_incoming *incoming, const char *id, bs_error *err);
+/* Removes what was not accepted, lets go of what was. */
 void bs_artifacts_discard(bs_artifacts *artifacts, bs_incoming *incoming);
+/* Whether the input of job `id` was accepted, and not let go of yet: it is about to become a job. */
+bool bs_artifacts_is_arriving(bs_artifacts *artifacts, const char *id);
 
 /* -- a job's files ---------------------------------------------------------------------------------- */
 

@@ -176,11 +176,21 @@ static bool job_path(char *out, size_t size, const char *id, const char *name, b
     return snprintf(out, size, part ? "%s/.%s.part" : "%s/%s", id, name) < (int)size;
 }
 
-enum { PATH_SIZE = BS_JOB_ID_LENGTH + BS_ARTIFACT_NAME_MAX + 16 };
+enum { PATH_SIZE = BS_JOB_ID_LENGTH + BS_ARTIFACT_NAME_MAX + 16, MOVE_TRIES = 10 };
 
 static bs_status no_such(bs_error *err)
 {
     return bs_fail(err, BS_ERR_INPUT, "there is no such file");
+}
+
+/* Opens a folder to walk through its names; NULL: `errno` says why. */
+static DIR *open_dir(int at, const char *path)
+{
+    int fd = openat(at, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+    DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+    if (!dir && fd >= 0)
+        close(fd);
+    return dir;
 }
 
 static void random_hex(char *out, size_t digits)
@@ -212,19 +222,14 @@ static uint64_t size_on_disk(const struct stat *st)
 static uint64_t folder_size(int root, const char *name)
 {
     uint64_t sum = 0;
-    int fd = openat(root, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    DIR *dir = fd < 0 ? NULL : fdopendir(fd);
-    if (!dir) {
-        if (fd >= 0)
-            close(fd);
-        return 0;
-    }
-    for (struct dirent *e; (e = readdir(dir));) {
+    DIR *dir = open_dir(root, name);
+    for (struct dirent *e; dir && (e = readdir(dir));) {
         struct stat st;
-        if (!fstatat(fd, e->d_name, &st, AT_SYMLINK_NOFOLLOW) && S_ISREG(st.st_mode))
+        if (!fstatat(dirfd(dir), e->d_name, &st, AT_SYMLINK_NOFOLLOW) && S_ISREG(st.st_mode))
             sum += size_on_disk(&st);
     }
-    closedir(dir);
+    if (dir)
+        closedir(dir);
     return sum;
 }
 
@@ -296,6 +301,12 @@ static void give_back(bs_artifacts *a, uint64_t size)
 
 /* -- uploads ---------------------------------------------------------------------------------------- */
 
+static bs_status not_stored(bs_error *err, int reason)
+{
+    return bs_fail(err, reason == ENOSPC || reason == EDQUOT ? BS_ERR_LIMIT : BS_ERR_IO,
+                   "The upload cannot be stored: %s", strerror(reason));
+}
+
 bs_status bs_artifacts_receive(bs_artifacts *a, uint64_t size, bs_incoming *out, bs_error *err)
 {
     bs_incoming in = {.fd = -1, .reserved = size};
@@ -308,11 +319,10 @@ bs_status bs_artifacts_receive(bs_artifacts *a, uint64_t size, bs_incoming *out,
     snprintf(in.name, sizeof(in.name), "%s.part", id);
     in.fd = openat(a->incoming, in.name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
     if (in.fd < 0) {
-        int reason = errno;
-        status = bs_fail(err, reason == ENOSPC || reason == EDQUOT ? BS_ERR_LIMIT : BS_ERR_IO,
-                         "The upload cannot be stored: %s", strerror(reason));
+        status = not_stored(err, errno);
         goto out;
     }
+    in.held = true;
     flock(in.fd, LOCK_EX | LOCK_NB); /* tells a sweep, of this or another process, that it is being written */
     /* Real blocks, where the file system can set them aside: a disk that fills up later does not break the upload. */
     if (size && fallocate(in.fd, FALLOC_FL_KEEP_SIZE, 0, (off_t)size) && (errno == ENOSPC || errno == EDQUOT)) {
@@ -328,69 +338,78 @@ out:
 
 void bs_artifacts_discard(bs_artifacts *a, bs_incoming *in)
 {
-    if (!in->name[0])
-        return;
-    if (in->fd >= 0)
+    if (in->name[0]) {
+        unlinkat(a->incoming, in->name, 0);
+        give_back(a, in->reserved);
+    }
+    if (in->held)
         close(in->fd);
-    unlinkat(a->incoming, in->name, 0);
-    give_back(a, in->reserved);
     *in = (bs_incoming){.fd = -1};
+}
+
+/* Moves the file into the folder of its job. Whoever cleans up may take the folder for an empty one without a job, and
+ * remove it, before the file is in it: then it is made again. */
+static bool move_in(bs_artifacts *a, const char *name, const char *id, const char *path)
+{
+    for (int tries = 0; tries < MOVE_TRIES; tries++) {
+        if (mkdirat(a->root, id, 0700))
+            return false;
+        if (!renameat(a->incoming, name, a->root, path))
+            return true;
+        int reason = errno;
+        unlinkat(a->root, id, AT_REMOVEDIR);
+        errno = reason;
+        if (reason != ENOENT)
+            return false;
+    }
+    return false;
 }
 
 bs_status bs_artifacts_accept(bs_artifacts *a, bs_incoming *in, const char *id, bs_error *err)
 {
     char path[PATH_SIZE];
     struct stat st;
-    bool made = false;
     if (!job_path(path, sizeof(path), id, INPUT, false))
         return no_such(err);
     /* Blocks beyond the end of the file go back to the disk; then the bytes, then the name, then the folder. */
-    if (fstat(in->fd, &st) || ftruncate(in->fd, st.st_size) || fsync(in->fd))
-        goto failed;
-    if (mkdirat(a->root, id, 0700))
-        goto failed;
-    made = true;
-    if (renameat(a->incoming, in->name, a->root, path))
-        goto failed;
+    if (fstat(in->fd, &st) || ftruncate(in->fd, st.st_size) || fsync(in->fd) || !move_in(a, in->name, id, path))
+        return not_stored(err, errno);
     sync_folder(a->root, id);
     fsync(a->root);
-
-    close(in->fd);
     give_back(a, in->reserved);
-    *in = (bs_incoming){.fd = -1};
+    in->name[0] = '\0';
     return BS_OK;
-failed:;
-    int reason = errno;
-    if (made)
-        unlinkat(a->root, id, AT_REMOVEDIR);
-    return bs_fail(err, reason == ENOSPC || reason == EDQUOT ? BS_ERR_LIMIT : BS_ERR_IO,
-                   "The upload cannot be stored: %s", strerror(reason));
+}
+
+bool bs_artifacts_is_arriving(bs_artifacts *a, const char *id)
+{
+    int fd = -1;
+    if (bs_artifacts_open_input(a, id, &fd, NULL) != BS_OK)
+        return false;
+    bool locked = flock(fd, LOCK_SH | LOCK_NB) && errno == EWOULDBLOCK;
+    close(fd);
+    return locked;
 }
 
 int bs_artifacts_sweep_incoming(bs_artifacts *a, int64_t seconds)
 {
     int removed = 0;
     time_t now = time(NULL);
-    int fd = openat(a->incoming, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    DIR *dir = fd < 0 ? NULL : fdopendir(fd);
-    if (!dir) {
-        if (fd >= 0)
-            close(fd);
-        return 0;
-    }
-    for (struct dirent *e; (e = readdir(dir));) {
+    DIR *dir = open_dir(a->incoming, ".");
+    for (struct dirent *e; dir && (e = readdir(dir));) {
         if (e->d_name[0] == '.')
             continue;
         struct stat st;
-        int file = openat(fd, e->d_name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+        int file = openat(dirfd(dir), e->d_name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
         if (file < 0)
             continue;
         if (!fstat(file, &st) && now - st.st_mtime >= seconds && !flock(file, LOCK_EX | LOCK_NB) &&
-            !unlinkat(fd, e->d_name, 0))
+            !unlinkat(dirfd(dir), e->d_name, 0))
             removed++;
         close(file);
     }
-    closedir(dir);
+    if (dir)
+        closedir(dir);
     return removed;
 }
 
@@ -444,17 +463,12 @@ bs_status bs_artifacts_commit(bs_artifacts *a, const char *id, const char *name,
 /* Removes what `wanted` picks from a job's folder. */
 static void remove_files(bs_artifacts *a, const char *id, bool (*wanted)(const char *name))
 {
-    int fd = openat(a->root, id, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
-    DIR *dir = fd < 0 ? NULL : fdopendir(fd);
-    if (!dir) {
-        if (fd >= 0)
-            close(fd);
-        return;
-    }
-    for (struct dirent *e; (e = readdir(dir));)
+    DIR *dir = open_dir(a->root, id);
+    for (struct dirent *e; dir && (e = readdir(dir));)
         if (strcmp(e->d_name, ".") && strcmp(e->d_name, "..") && wanted(e->d_name))
-            unlinkat(fd, e->d_name, 0);
-    closedir(dir);
+            unlinkat(dirfd(dir), e->d_name, 0);
+    if (dir)
+        closedir(dir);
 }
 
 static bool is_part(const char *name)
@@ -507,13 +521,9 @@ bs_status bs_artifacts_remove(bs_artifacts *a, const char *id, bs_error *err)
 
 bs_status bs_artifacts_jobs(bs_artifacts *a, int (*each)(void *opaque, const char *id), void *opaque, bs_error *err)
 {
-    int fd = openat(a->root, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    DIR *dir = fd < 0 ? NULL : fdopendir(fd);
-    if (!dir) {
-        if (fd >= 0)
-            close(fd);
+    DIR *dir = open_dir(a->root, ".");
+    if (!dir)
         return bs_fail(err, BS_ERR_IO, "cannot read the folder '%s': %s", a->path, strerror(errno));
-    }
     for (struct dirent *e; (e = readdir(dir));)
         if (bs_job_id_valid(e->d_name) && each(opaque, e->d_name))
             break;
@@ -526,16 +536,12 @@ bs_status bs_artifacts_files(bs_artifacts *a, const char *id,
 {
     if (!bs_job_id_valid(id))
         return no_such(err);
-    int fd = openat(a->root, id, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
-    DIR *dir = fd < 0 ? NULL : fdopendir(fd);
-    if (!dir) {
-        if (fd >= 0)
-            close(fd);
+    DIR *dir = open_dir(a->root, id);
+    if (!dir)
         return errno == ENOENT ? BS_EOF : bs_fail(err, BS_ERR_IO, "cannot read the job's folder: %s", strerror(errno));
-    }
     for (struct dirent *e; (e = readdir(dir));) {
         struct stat st;
-        if (!bs_artifact_name_valid(e->d_name) || fstatat(fd, e->d_name, &st, AT_SYMLINK_NOFOLLOW))
+        if (!bs_artifact_name_valid(e->d_name) || fstatat(dirfd(dir), e->d_name, &st, AT_SYMLINK_NOFOLLOW))
             continue;
         if (each(opaque, e->d_name, (uint64_t)st.st_size))
             break;

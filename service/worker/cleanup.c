@@ -105,70 +105,65 @@ static int add_folder(void *opaque, const char *id)
 
 /* -- expired jobs --------------------------------------------------------------------------------------- */
 
-void bs_cleanup_expired(bs_worker *worker, int64_t age)
+bs_status bs_remove_expired(bs_store *store, bs_artifacts *artifacts, int64_t age, int64_t *removed, bs_error *err)
 {
     const unsigned final = 1u << BS_JOB_COMPLETED | 1u << BS_JOB_FAILED | 1u << BS_JOB_CANCELLED;
     id_list list = {.before_us = bs_job_now() - age * 1000000};
-    bs_error err = {0};
-    if (bs_store_list(worker->store, final, 0, 0, add_expired, &list, &err) != BS_OK)
-        bs_log(BS_LOG_ERROR, "cleanup", "%s", err.text);
-    size_t removed = 0;
+    bs_status status = bs_store_list(store, final, 0, 0, add_expired, &list, err);
+    *removed = 0;
     for (size_t i = 0; i < list.count; i++) {
-        /* Files first: a job whose record is gone has none. */
-        if (bs_artifacts_remove(worker->artifacts, list.id[i], &err) < 0 ||
-            bs_store_remove(worker->store, list.id[i], &err) < 0)
-            bs_log(BS_LOG_ERROR, "cleanup", "job %s cannot be removed: %s", list.id[i], err.text);
+        /* Files first: a job whose record is gone has none. One that cannot be removed keeps no other from going. */
+        bs_status one = bs_artifacts_remove(artifacts, list.id[i], err);
+        if (one == BS_OK)
+            one = bs_store_remove(store, list.id[i], err);
+        if (one < 0)
+            status = one;
         else
-            removed++;
+            ++*removed;
     }
-    if (removed > 0)
-        bs_log(BS_LOG_INFO, "cleanup", "%zu jobs that ended more than %" PRId64 " s ago were removed", removed, age);
     free(list.id);
+    return status;
+}
+
+void bs_cleanup_expired(bs_worker *worker, int64_t age)
+{
+    bs_error err = {0};
+    int64_t removed;
+    if (bs_remove_expired(worker->store, worker->artifacts, age, &removed, &err) < 0)
+        bs_log(BS_LOG_ERROR, "cleanup", "a job that has expired cannot be removed: %s", err.text);
+    if (removed > 0)
+        bs_log(BS_LOG_INFO, "cleanup", "%" PRId64 " jobs that ended more than %" PRId64 " s ago were removed", removed,
+               age);
 }
 
 /* -- files without need --------------------------------------------------------------------------------- */
 
-static bool was_orphan(const bs_worker *worker, const char *id)
-{
-    for (size_t i = 0; i < worker->orphan_count; i++)
-        if (!strcmp(worker->orphans[i], id))
-            return true;
-    return false;
-}
-
-/* A folder without a job may be an upload that is just being submitted: it goes when it was one at the last sweep, too
- * (at start there are no uploads yet, other workers' aside). */
-static void sweep_folder(bs_worker *worker, const char *id, bool at_start, id_list *orphans)
+static void sweep_folder(bs_worker *worker, const char *id)
 {
     bs_job job;
+    if (bs_artifacts_is_arriving(worker->artifacts, id))
+        return; /* asked first: it is let go of when it is a job, and never comes back */
     bs_status status = bs_store_get(worker->store, id, &job, NULL);
     if (status == BS_EOF) {
-        if (!at_start && !was_orphan(worker, id))
-            add_id(orphans, id);
-        else if (bs_artifacts_remove(worker->artifacts, id, NULL) == BS_OK)
+        if (bs_artifacts_remove(worker->artifacts, id, NULL) == BS_OK)
             bs_log(BS_LOG_INFO, "cleanup", "files of %s, which is no job, were removed", id);
     } else if (status == BS_OK && (job.state == BS_JOB_FAILED || job.state == BS_JOB_CANCELLED)) {
         bs_artifacts_remove(worker->artifacts, id, NULL);
     } else if (status == BS_OK && job.state == BS_JOB_COMPLETED) {
         bs_artifacts_remove_input(worker->artifacts, id);
         bs_artifacts_abandon(worker->artifacts, id, NULL);
-    } else if (status == BS_OK && job.state == BS_JOB_PENDING && at_start) {
-        bs_artifacts_abandon(worker->artifacts, id, NULL);
     }
 }
 
 void bs_cleanup_sweep(bs_worker *worker, bool at_start)
 {
-    id_list folders = {0}, orphans = {0};
+    id_list folders = {0};
     bs_error err = {0};
     if (bs_artifacts_jobs(worker->artifacts, add_folder, &folders, &err) != BS_OK)
         bs_log(BS_LOG_ERROR, "cleanup", "%s", err.text);
     for (size_t i = 0; i < folders.count; i++)
-        sweep_folder(worker, folders.id[i], at_start, &orphans);
+        sweep_folder(worker, folders.id[i]);
     free(folders.id);
-    free(worker->orphans);
-    worker->orphans = orphans.id;
-    worker->orphan_count = orphans.count;
     int uploads = bs_artifacts_sweep_incoming(worker->artifacts, at_start ? 0 : ABANDONED_UPLOAD_SECONDS);
     if (uploads > 0)
         bs_log(BS_LOG_INFO, "cleanup", "%d abandoned uploads were removed", uploads);

@@ -118,13 +118,21 @@ struct bs_worker {
     int64_t waiting_ms, start_ms;       /* since when; before when no further start is tried */
     int64_t kill_ms;                    /* stopping: when killed processes are no more waited for */
     int64_t zygote_ms, beat_ms, measure_ms, reclaim_ms, sweep_ms, trim_ms; /* when each is next due, monotonic */
-    char (*orphans)[BS_JOB_ID_LENGTH + 1];                                 /* folders without a job at the last sweep */
-    size_t orphan_count;
 };
 
 int64_t bs_worker_clock_ms(void);
 /* Calls the listener. */
 void bs_worker_tell(bs_worker *worker, const char *id);
+
+/* Asks the zygote to kill the process; what becomes of its job follows when it is dead. */
+void bs_worker_stop_slot(bs_worker *worker, bs_slot *slot, bs_stop why);
+
+/* readings.c: what is used, read now (takes a millisecond per process); the promises of all jobs under way (BS_WORKER_
+ * PROCESSES at most), returns how many; and what the last reading asks for: ends what takes more than its reservation,
+ * cleans up at the cleanup line, makes room at the critical one. The reject line acts in bs_worker_admits. */
+void bs_readings_measure(bs_worker *worker);
+size_t bs_readings_promises(const bs_worker *worker, bs_promise *out);
+void bs_readings_act(bs_worker *worker);
 
 /* channel.c: reads what a process reports. False: it is at its end. `progressed`: there is news of the job. */
 bool bs_channel_read(bs_worker *worker, bs_slot *slot, bool *progressed);

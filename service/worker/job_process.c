@@ -1,11 +1,14 @@
 /* What a job process does (see zygote.h): enter the sandbox, probe or process, report, end. */
 #include <errno.h>
+#include <inttypes.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "service/worker/zygote.h"
+
+enum { MB = 1 << 20 };
 
 static void write_all(int fd, const void *data, size_t size)
 {
@@ -75,7 +78,12 @@ static bs_status estimate(bs_probed *probed, bs_process_options *options, const 
         probed->budget = options->memory_limit = budget + parts->shared;
         status = bs_estimate(&probed->info, options, outputs, parts, &probed->error);
     }
-    return status;
+    if (status != BS_ERR_LIMIT)
+        return status;
+    /* In the same terms as MEMORY_LIMIT_MB, which does not count what is shared. */
+    return bs_fail(&probed->error, BS_ERR_LIMIT,
+                   "the job needs %" PRIu64 " MB of memory, there are %" PRIu64 " MB for it",
+                   (parts->total - parts->shared + MB - 1) / MB, budget / MB);
 }
 
 static void probe(const bs_order *order, const bs_input *input, int channel)

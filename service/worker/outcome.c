@@ -95,20 +95,11 @@ static void fill_statistics(bs_worker *worker, bs_slot *slot)
 
 /* -- what becomes of the job ---------------------------------------------------------------------------- */
 
-static void BS_PRINTF(3, 4) finish_as(bs_slot *slot, bs_job_state state, const char *format, ...)
+/* Decides what the job becomes and why; pending: it is queued again. */
+static void BS_PRINTF(3, 4) become(bs_slot *slot, bs_job_state state, const char *format, ...)
 {
-    slot->fate = BS_FATE_FINISH;
+    slot->fate = state == BS_JOB_PENDING ? BS_FATE_REQUEUE : BS_FATE_FINISH;
     slot->final = state;
-    va_list args;
-    va_start(args, format);
-    vsnprintf(slot->reason, sizeof(slot->reason), format, args);
-    va_end(args);
-}
-
-static void BS_PRINTF(3, 4) requeue(bs_slot *slot, bool counted, const char *format, ...)
-{
-    slot->fate = BS_FATE_REQUEUE;
-    slot->counted = counted;
     va_list args;
     va_start(args, format);
     vsnprintf(slot->reason, sizeof(slot->reason), format, args);
@@ -117,8 +108,8 @@ static void BS_PRINTF(3, 4) requeue(bs_slot *slot, bool counted, const char *for
 
 static void fail_for_memory(bs_slot *slot)
 {
-    finish_as(slot, BS_JOB_FAILED, "it needed more memory than the %.0f MB that were reserved for it",
-              (double)slot->job.reserved_memory / (1 << 20));
+    become(slot, BS_JOB_FAILED, "it needed more memory than the %.0f MB that were reserved for it",
+           (double)slot->job.reserved_memory / (1 << 20));
 }
 
 /* The process told its result itself. */
@@ -129,14 +120,14 @@ static void decide_by_report(bs_worker *worker, bs_slot *slot)
         bs_error err = {0};
         if (publish(worker, slot, &err) == BS_OK) {
             fill_statistics(worker, slot);
-            finish_as(slot, BS_JOB_COMPLETED, "%s", done->summary.advice[0] ? done->summary.advice : "Completed");
+            become(slot, BS_JOB_COMPLETED, "%s", done->summary.advice[0] ? done->summary.advice : "Completed");
         } else {
-            finish_as(slot, BS_JOB_FAILED, "its results cannot be kept: %s", err.text);
+            become(slot, BS_JOB_FAILED, "its results cannot be kept: %s", err.text);
         }
     } else if (done->status == BS_ERR_NOMEM) {
         fail_for_memory(slot);
     } else {
-        finish_as(slot, BS_JOB_FAILED, "%s", done->error.text[0] ? done->error.text : "it failed without a reason");
+        become(slot, BS_JOB_FAILED, "%s", done->error.text[0] ? done->error.text : "it failed without a reason");
     }
 }
 
@@ -144,18 +135,21 @@ static void decide_by_death(bs_slot *slot)
 {
     char why[256];
     if (slot->innocent) {
-        requeue(slot, false, "Waiting: the process that starts jobs died");
+        become(slot, BS_JOB_PENDING, "Waiting: the process that starts jobs died");
         return;
     }
     if (slot->start_error.text[0]) {
-        requeue(slot, true, "%s", slot->start_error.text);
+        slot->counted = true;
+        become(slot, BS_JOB_PENDING, "%s", slot->start_error.text);
         return;
     }
     bs_sandbox_explain(slot->wait_status, &slot->limits, why, sizeof(why));
-    if (bs_sandbox_was_the_cause(slot->wait_status))
-        finish_as(slot, BS_JOB_FAILED, "%s", why);
-    else
-        requeue(slot, true, "%s, in each of its %d attempts", why, slot->job.attempts);
+    if (bs_sandbox_was_the_cause(slot->wait_status)) {
+        become(slot, BS_JOB_FAILED, "%s", why);
+    } else {
+        slot->counted = true;
+        become(slot, BS_JOB_PENDING, "%s, in each of its %d attempts", why, slot->job.attempts);
+    }
 }
 
 static void decide(bs_worker *worker, bs_slot *slot)
@@ -172,19 +166,19 @@ static void decide(bs_worker *worker, bs_slot *slot)
         else
             decide_by_death(slot);
         break;
-    case BS_STOP_CANCEL: finish_as(slot, BS_JOB_CANCELLED, "Cancelled"); break;
+    case BS_STOP_CANCEL: become(slot, BS_JOB_CANCELLED, "Cancelled"); break;
     case BS_STOP_TIMEOUT:
-        finish_as(slot, BS_JOB_FAILED, "it took longer than JOB_TIMEOUT_SECONDS, %" PRId64 " s",
-                  worker->settings->job_timeout_seconds);
+        become(slot, BS_JOB_FAILED, "it took longer than JOB_TIMEOUT_SECONDS, %" PRId64 " s",
+               worker->settings->job_timeout_seconds);
         break;
     case BS_STOP_MEMORY: fail_for_memory(slot); break;
-    case BS_STOP_ROOM: requeue(slot, false, "Waiting: it was stopped to make room, memory was critical"); break;
-    case BS_STOP_SHUTDOWN: requeue(slot, false, "Waiting: the service was stopped"); break;
+    case BS_STOP_ROOM: become(slot, BS_JOB_PENDING, "Waiting: it was stopped to make room, memory was critical"); break;
+    case BS_STOP_SHUTDOWN: become(slot, BS_JOB_PENDING, "Waiting: the service was stopped"); break;
     case BS_STOP_LOST: slot->fate = BS_FATE_DROP; break;
-    case BS_STOP_BROKEN: finish_as(slot, BS_JOB_FAILED, "its process reported what makes no sense"); break;
+    case BS_STOP_BROKEN: become(slot, BS_JOB_FAILED, "its process reported what makes no sense"); break;
     case BS_STOP_DISK:
         memcpy(reason, slot->reason, sizeof(reason));
-        finish_as(slot, BS_JOB_FAILED, "its results cannot be kept: %s", reason);
+        become(slot, BS_JOB_FAILED, "its results cannot be kept: %s", reason);
         break;
     }
 }

@@ -24,7 +24,6 @@ enum {
     MEASURE_IDLE_MS = 2000,
     RECLAIM_MS = 5000,
     SWEEP_MS = 60000,
-    TRIM_MS = 10000,
     ZYGOTE_RETRY_MS = 200,          /* between its death and the next one */
     ZYGOTE_UNREADY_RETRY_MS = 5000, /* where the models cannot be mapped */
     TELL_MS = 100,
@@ -33,13 +32,10 @@ enum {
     KILL_WAIT_MS = 3000,   /* for killed processes to be buried, when stopping */
     PROBE_SECONDS = 10,
     PROBE_ATTEMPTS = 3,
-    PRESSED_AGE_PART = 4, /* under pressure finished jobs go after this part of their age */
-    CRITICAL_AGE_PART = 12,
 };
 
 static const uint64_t PROBE_MEMORY = UINT64_C(64) << 20; /* that a probe may take at most */
 static const uint64_t FILE_ROOM = UINT64_C(256) << 20;   /* that an output may have beside 16 times its input */
-static const uint64_t MEMORY_MARGIN = UINT64_C(8) << 20; /* of a job over its reservation: readings are not exact */
 
 #define MIB(bytes) ((double)(bytes) / (1 << 20))
 
@@ -64,126 +60,6 @@ static bool flag(bs_worker *worker, const bool *field)
     bool value = *field;
     pthread_mutex_unlock(&worker->lock);
     return value;
-}
-
-/* -- memory --------------------------------------------------------------------------------------------- */
-
-/* The promises of all processes under way. Returns how many. */
-static size_t promises_of(const bs_worker *worker, bs_promise *out)
-{
-    size_t count = 0;
-    for (int i = 0; i < worker->slots; i++)
-        if (worker->slot[i].state == BS_SLOT_JOB)
-            out[count++] = worker->slot[i].promise;
-    return count;
-}
-
-static uint64_t memory_of(pid_t pid)
-{
-    uint64_t bytes = 0;
-    return pid > 0 && bs_memory_of_process(pid, &bytes) == BS_OK ? bytes : 0;
-}
-
-static void put_process(bs_worker_readings *r, pid_t pid, const char *role, const char *job, bs_promise promise)
-{
-    if (pid <= 0 || r->processes >= BS_WORKER_PROCESSES)
-        return;
-    bs_worker_process *p = &r->process[r->processes++];
-    *p = (bs_worker_process){.pid = pid, .memory = promise.used, .reserved = promise.reserved};
-    snprintf(p->role, sizeof(p->role), "%s", role);
-    snprintf(p->job, sizeof(p->job), "%s", job);
-}
-
-static void measure(bs_worker *worker)
-{
-    bs_promise promises[BS_WORKER_PROCESSES];
-    bs_promise server = {.used = memory_of(getpid())}, zygote = {.used = memory_of(worker->zygote.pid)};
-    bs_worker_readings *r = &worker->readings;
-    uint64_t used[BS_WORKER_PROCESSES];
-    for (int i = 0; i < worker->slots; i++)
-        used[i] = worker->slot[i].state == BS_SLOT_FREE ? 0 : memory_of(worker->slot[i].pid);
-
-    pthread_mutex_lock(&worker->lock);
-    uint64_t own = server.used + zygote.used;
-    r->processes = r->running = 0;
-    put_process(r, getpid(), "server", "", server);
-    put_process(r, worker->zygote.pid, "zygote", "", zygote);
-    for (int i = 0; i < worker->slots; i++) {
-        bs_slot *slot = &worker->slot[i];
-        slot->promise.used = used[i];
-        if (slot->state == BS_SLOT_PROBE)
-            own += used[i];
-        if (slot->state == BS_SLOT_JOB)
-            r->running++;
-        if (slot->state != BS_SLOT_FREE)
-            put_process(r, slot->pid, slot->state == BS_SLOT_JOB ? "job" : "probe", slot->job.id, slot->promise);
-    }
-    size_t count = promises_of(worker, promises);
-    if (worker->ready || count > 0)
-        bs_governor_measured(&worker->governor, own, promises, count);
-    const bs_governor *g = &worker->governor;
-    r->limit = g->limit;
-    r->used = g->used ? g->used : own;
-    r->reserved = bs_governor_reserved(promises, count);
-    r->available = bs_governor_available(g, promises, count);
-    r->cleanup_line = g->cleanup_line;
-    r->reject_line = g->reject_line;
-    r->critical_line = g->critical_line;
-    r->pressure = g->pressure;
-    r->measured_us = bs_job_now();
-    pthread_mutex_unlock(&worker->lock);
-}
-
-static void stop_slot(bs_worker *worker, bs_slot *slot, bs_stop why);
-
-/* A job that takes more than it was given fails alone. Readings lag, so this is the second line of defence behind the
- * limits of its process. */
-static void check_reservations(bs_worker *worker)
-{
-    for (int i = 0; i < worker->slots && !bs_sandbox_is_instrumented(); i++) {
-        bs_slot *slot = &worker->slot[i];
-        if (slot->state == BS_SLOT_JOB && slot->promise.used > slot->promise.reserved + MEMORY_MARGIN) {
-            bs_log(BS_LOG_WARNING, "governor", "job %s takes %.1f MB of %.1f MB reserved and is stopped", slot->job.id,
-                   MIB(slot->promise.used), MIB(slot->promise.reserved));
-            stop_slot(worker, slot, BS_STOP_MEMORY);
-        }
-    }
-}
-
-static bs_slot *youngest(bs_worker *worker)
-{
-    bs_slot *found = NULL;
-    for (int i = 0; i < worker->slots; i++) {
-        bs_slot *slot = &worker->slot[i];
-        if (slot->state == BS_SLOT_JOB && !slot->stop && (!found || slot->started_ms > found->started_ms))
-            found = slot;
-    }
-    return found;
-}
-
-/* The cleanup and critical lines of the design; the reject line acts in bs_worker_admits and the governor. */
-static void check_lines(bs_worker *worker)
-{
-    const bs_governor *g = &worker->governor;
-    int64_t now = bs_worker_clock_ms();
-    if (g->used < g->cleanup_line || now < worker->trim_ms)
-        return;
-    bool critical = g->used >= g->critical_line;
-    worker->trim_ms = now + (critical ? BEAT_MS : TRIM_MS);
-    int64_t age = worker->settings->job_max_age_seconds / (critical ? CRITICAL_AGE_PART : PRESSED_AGE_PART);
-    bs_log(critical ? BS_LOG_WARNING : BS_LOG_INFO, "governor",
-           "used %.1f MB, above the %s line of %.1f MB: heaps are trimmed, finished jobs older than %" PRId64
-           " s are removed",
-           MIB(g->used), critical ? "critical" : "cleanup", MIB(critical ? g->critical_line : g->cleanup_line), age);
-    bs_cleanup_expired(worker, age);
-    bs_memory_trim();
-    bs_order order = {.kind = BS_ORDER_TRIM};
-    bs_zygote_send(&worker->zygote, &order, NULL, 0, NULL);
-    bs_slot *slot = critical ? youngest(worker) : NULL;
-    if (slot) {
-        bs_log(BS_LOG_WARNING, "governor", "job %s, the youngest, is stopped and queued again", slot->job.id);
-        stop_slot(worker, slot, BS_STOP_ROOM);
-    }
 }
 
 /* -- slots ---------------------------------------------------------------------------------------------- */
@@ -256,8 +132,7 @@ static void release_slot(bs_worker *worker, bs_slot *slot)
     }
 }
 
-/* Asks the zygote to kill the process; what becomes of the job follows when it is dead. */
-static void stop_slot(bs_worker *worker, bs_slot *slot, bs_stop why)
+void bs_worker_stop_slot(bs_worker *worker, bs_slot *slot, bs_stop why)
 {
     if (!slot->stop)
         slot->stop = why;
@@ -495,9 +370,9 @@ static bool start_next(bs_worker *worker)
             bs_log(BS_LOG_ERROR, "worker", "%s", err.text);
         return false;
     }
-    measure(worker);
+    bs_readings_measure(worker);
     bs_promise promises[BS_WORKER_PROCESSES];
-    size_t running = promises_of(worker, promises);
+    size_t running = bs_readings_promises(worker, promises);
     bs_admission admission = bs_governor_admit(&worker->governor, own_need(&job), promises, running, why, sizeof(why));
     if (admission == BS_WAIT && may_wait(worker, &job, running, why))
         return false;
@@ -538,9 +413,9 @@ static void beat(bs_worker *worker, bs_slot *slot)
     if (status < 0)
         bs_log(BS_LOG_WARNING, "worker", "job %s: %s", job.id, err.text);
     if (status == BS_EOF)
-        stop_slot(worker, slot, BS_STOP_LOST);
+        bs_worker_stop_slot(worker, slot, BS_STOP_LOST);
     else if (cancel)
-        stop_slot(worker, slot, BS_STOP_CANCEL);
+        bs_worker_stop_slot(worker, slot, BS_STOP_CANCEL);
 }
 
 static void watch_slots(bs_worker *worker, bool beat_is_due)
@@ -552,11 +427,11 @@ static void watch_slots(bs_worker *worker, bool beat_is_due)
             continue;
         int64_t allowed = slot->state == BS_SLOT_JOB ? worker->settings->job_timeout_seconds : PROBE_SECONDS;
         if (flag(worker, &slot->cancel))
-            stop_slot(worker, slot, BS_STOP_CANCEL);
+            bs_worker_stop_slot(worker, slot, BS_STOP_CANCEL);
         else if (now - slot->started_ms > allowed * 1000)
-            stop_slot(worker, slot, BS_STOP_TIMEOUT);
+            bs_worker_stop_slot(worker, slot, BS_STOP_TIMEOUT);
         else if (slot->stop)
-            stop_slot(worker, slot, slot->stop);
+            bs_worker_stop_slot(worker, slot, slot->stop);
         if (beat_is_due && slot->state == BS_SLOT_JOB)
             beat(worker, slot);
     }
@@ -584,7 +459,7 @@ static void read_channel(bs_worker *worker, bs_slot *slot)
     if (!bs_channel_read(worker, slot, &progressed)) {
         bs_channel_close(worker, slot);
         if (slot->stop)
-            stop_slot(worker, slot, slot->stop);
+            bs_worker_stop_slot(worker, slot, slot->stop);
     }
     if (progressed && now - slot->told_ms >= TELL_MS) {
         slot->told_ms = now;
@@ -652,7 +527,7 @@ static void hear_zygote(bs_worker *worker)
         switch (answer.kind) {
         case BS_ANSWER_READY:
             set_ready(worker, true, "");
-            measure(worker);
+            bs_readings_measure(worker);
             break;
         case BS_ANSWER_UNREADY:
             bs_log(BS_LOG_ERROR, "zygote", "%s", answer.error.text);
@@ -707,9 +582,8 @@ static void do_what_is_due(bs_worker *worker)
         start_zygote(worker);
     if (is_due(&worker->measure_ms, busy ? MEASURE_BUSY_MS : MEASURE_IDLE_MS)) {
         bs_governor_read_pressure(&worker->governor);
-        measure(worker);
-        check_reservations(worker);
-        check_lines(worker);
+        bs_readings_measure(worker);
+        bs_readings_act(worker);
     }
     if (take_wish(worker, &worker->beat_wanted))
         worker->beat_ms = 0;
@@ -767,7 +641,7 @@ static bool goes_on(bs_worker *worker)
         worker->kill_ms = now + KILL_WAIT_MS;
     for (int i = 0; over && i < worker->slots; i++)
         if (worker->slot[i].state != BS_SLOT_FREE)
-            stop_slot(worker, &worker->slot[i], BS_STOP_SHUTDOWN);
+            bs_worker_stop_slot(worker, &worker->slot[i], BS_STOP_SHUTDOWN);
     return count_slots(worker, BS_SLOT_FREE) < worker->slots && (!over || now < worker->kill_ms);
 }
 
@@ -901,7 +775,6 @@ void bs_worker_stop(bs_worker **out)
     pthread_cond_destroy(&worker->changed);
     pthread_mutex_destroy(&worker->listener.turn);
     pthread_mutex_destroy(&worker->lock);
-    free(worker->orphans);
     free(worker->slot);
     free(worker);
     *out = NULL;

@@ -1,7 +1,8 @@
 /* worker: runs jobs, one process each, and never more than fit into memory.
  *
  *   scheduler.c  the one thread that does it all: claims, watches, finishes, cleans up
- *   governor.c   how much memory there is, what is reserved, what is used; what may start
+ *   governor.c   how much memory there is and what is promised; what may start
+ *   readings.c   what is used, and what is done where it is too much
  *   zygote.c     the small process that every job process is a fork of
  *   sandbox.c    what a job process gives up before it touches a byte of media
  *   job_process.c  what a job process does
@@ -77,6 +78,12 @@ void bs_worker_wake(bs_worker *worker);
 /* `changed` is called from the worker's thread when a job's state or progress changed (at most ten times a second
  * for a job); it must not block. One listener; NULL: none any more (no call is under way when this returns). */
 void bs_worker_listen(bs_worker *worker, void (*changed)(void *opaque, const char *id), void *opaque);
+
+/* -- for the administrator, without a worker --------------------------------------------------------------- */
+
+/* Removes the jobs, and their files, that ended more than `age` seconds ago, but for those that are kept. `removed`:
+ * how many. One that cannot be removed leaves the others to go; the last reason is returned. */
+bs_status bs_remove_expired(bs_store *store, bs_artifacts *artifacts, int64_t age, int64_t *removed, bs_error *err);
 
 /* -- readings ------------------------------------------------------------------------------------------- */
 

@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
+import threading
 import time
 import unittest
 
@@ -134,6 +135,29 @@ class Jobs(unittest.TestCase):
         status = server.wait(job)
         self.assertEqual((status["status"], status["attempts"]), ("completed", 2))
         self.assertEqual(server.folders(), {job: RESULTS})
+        self.assertEqual(server.incoming(), [])
+
+    def test_a_second_server_on_the_same_folder_takes_nothing_away(self):
+        server = self.serve(MAX_PENDING_JOBS=100)
+        video, jobs, over = made_video("160x120", 1, 10), [], threading.Event()
+
+        def upload():
+            while not over.is_set():
+                jobs.append(server.submit(video, mode="ultra_fast"))
+
+        clients = [threading.Thread(target=upload) for _ in range(2)]
+        for client in clients:
+            client.start()
+        for _ in range(4):
+            second = subprocess.Popen([service.PROGRAM, "worker"], env=server.environment, stderr=subprocess.DEVNULL)
+            time.sleep(0.4)
+            second.terminate()
+            self.assertEqual(second.wait(60), 0)
+        over.set()
+        for client in clients:
+            client.join()
+        for job in jobs:
+            self.assertEqual(server.wait(job)["status"], "completed")
         self.assertEqual(server.incoming(), [])
 
     def test_a_killed_zygote_is_replaced_and_its_jobs_run_again(self):

@@ -2,6 +2,7 @@
 
 BODYSCRIPT_LONG=1: 50 uploads in each cgroup in place of 4, 1,000 jobs in place of 60."""
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -85,6 +86,9 @@ class Memory(unittest.TestCase):
             answer = server.upload(video)
             self.assertEqual(answer.status, 413)
             self.assertRegex(answer.detail(), r"needs \d+ MB of memory, there are \d+ MB")
+            needed, there = map(int, re.findall(r"(\d+) MB", answer.detail()))
+            self.assertLess(there, needed)
+            self.assertLess(there, 64)  # what the service itself takes is not there
             self.assertEqual(server.folders(), {})
 
     def test_a_job_that_takes_more_than_it_was_given_fails_alone(self):

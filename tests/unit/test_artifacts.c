@@ -63,7 +63,10 @@ static void an_upload_becomes_the_input_of_its_job(void **state)
     assert_false(exists(p, ID "/input"));
     assert_int_equal(bs_artifacts_accept(p->artifacts, &in, ID, NULL), BS_OK);
     assert_true(exists(p, ID "/input"));
-    bs_artifacts_discard(p->artifacts, &in); /* nothing left to discard */
+    assert_true(bs_artifacts_is_arriving(p->artifacts, ID)); /* nobody takes it for a folder without a job */
+    bs_artifacts_discard(p->artifacts, &in);
+    assert_false(bs_artifacts_is_arriving(p->artifacts, ID));
+    assert_true(exists(p, ID "/input"));
     bs_artifacts_read_usage(p->artifacts, &usage);
     assert_int_equal(usage.reserved, 0);
     assert_true(usage.files >= 5 && usage.files < 65536); /* blocks beyond the end were given back */
@@ -183,6 +186,7 @@ static void an_abandoned_upload_is_swept_and_a_live_one_is_not(void **state)
     assert_int_equal(bs_artifacts_sweep_incoming(p->artifacts, 0), 1);
     assert_int_equal(access(path, F_OK), -1);
     assert_int_equal(bs_artifacts_accept(p->artifacts, &in, ID, NULL), BS_OK);
+    bs_artifacts_discard(p->artifacts, &in);
 }
 
 int main(void)
