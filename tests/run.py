@@ -78,6 +78,7 @@ CAPABILITIES = {
     r"locale": lambda: re.search(r"^(de_DE|fr_FR)\.utf-?8$", subprocess.run(
         ["locale", "-a"], capture_output=True, text=True).stdout, re.M | re.I),
     r"valgrind": lambda: shutil.which("valgrind"),
+    r"systemd-analyze": lambda: shutil.which("systemd-analyze"),
     r"pypi": lambda: True,  # as every registry that ./dev itself needs
     r"sanitizer|asan|tsan": lambda: False,  # the case is about the release build, and runs there
     r"bpf|ftrace|perf counters": lambda: False,
