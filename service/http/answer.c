@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 
 #include "service/http/internal.h"
 
@@ -198,24 +199,29 @@ static const char *reason_of(unsigned status)
     }
 }
 
-int bs_answer_raw(bs_request *r, char *out, size_t size, unsigned status, const char *detail)
+void bs_answer_now(bs_request *r, unsigned status, const char *detail, uint64_t to_come)
 {
+    char text[1536];
     json_t *object = json_pack("{s:s}", "detail", detail);
     char *body = object ? json_dumps(object, BS_JSON_FORM) : NULL;
     json_decref(object);
     if (!body)
-        return 0;
+        return;
 
     const char *list = r->http->settings->cors_allow_origins, *origin = bs_request_header(r, "Origin");
     bool cors = list && origin && strlen(origin) < 256 && origin_allowed(list, origin);
     int length = snprintf(
-        out, size,
+        text, sizeof(text),
         "HTTP/1.1 %u %s\r\nContent-Type: " JSON_TYPE "\r\nCache-Control: no-store\r\n"
         "X-Content-Type-Options: nosniff\r\n%s%s%s%sConnection: close\r\nContent-Length: %zu\r\n\r\n%s",
         status, reason_of(status), cors ? "Access-Control-Allow-Origin: " : "", cors ? origin : "", cors ? "\r\n" : "",
         status == MHD_HTTP_SERVICE_UNAVAILABLE ? "Retry-After: 5\r\n" : "", strlen(body), body);
     free(body);
-    return length > 0 && (size_t)length < size ? length : 0;
+    const union MHD_ConnectionInfo *info = MHD_get_connection_info(r->connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+    r->status = status;
+    if (info && length > 0 && (size_t)length < sizeof(text) &&
+        send(info->connect_fd, text, (size_t)length, MSG_DONTWAIT | MSG_NOSIGNAL) == length)
+        bs_sockets_linger(r->socket, to_come);
 }
 
 json_t *bs_json_time(int64_t microseconds)

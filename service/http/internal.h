@@ -172,8 +172,10 @@ void bs_answer_failure(bs_request *request, bs_status status, const bs_error *er
 void bs_answer_bytes(bs_request *request, unsigned status, const char *type, const void *data, size_t size, bool copy);
 void bs_answer_response(bs_request *request, unsigned status, struct MHD_Response *response);
 void bs_answer_header(bs_request *request, const char *name, const char *value);
-/* The bytes of an error answer with its status line, to be sent where libmicrohttpd cannot answer any more. */
-int bs_answer_raw(bs_request *request, char *out, size_t size, unsigned status, const char *detail);
+/* Writes an error answer to the socket while the body still arrives, where libmicrohttpd cannot answer. The connection
+ * is to be closed next; up to `to_come` bytes of the body are then drained, so that the client gets to read the answer.
+ */
+void bs_answer_now(bs_request *request, unsigned status, const char *detail, uint64_t to_come);
 
 /* Puts '?' in place of control characters and of what is no UTF-8. */
 void bs_text_clean(char *text);

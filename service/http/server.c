@@ -28,8 +28,11 @@ enum {
     CONNECTIONS_SHARE = 20,  /* one part in so many of the memory limit, at most, is for connections */
     SPARE_DESCRIPTORS = 256, /* beside connections: files that are served, uploads, the store, jobs */
     CLEAN_SECONDS = 60,
-    FLUSH_TENTHS = 20, /* tenths of a second for answers under way when the server stops */
+    BODY_DRAINED = 1 << 24, /* of a refused body whose length was not told */
+    FLUSH_TENTHS = 20,      /* tenths of a second for answers under way when the server stops */
 };
+
+#define BODY_TOO_LARGE "The body is larger than %d bytes"
 
 /* -- a request ------------------------------------------------------------------------------------------------ */
 
@@ -131,10 +134,49 @@ static uint64_t declared_length(bs_request *r)
     return length ? strtoull(length, NULL, 10) : 0;
 }
 
+typedef struct framing {
+    int hosts, lengths, codings;
+    bool chunked;
+} framing;
+
+static enum MHD_Result count_header(void *opaque, enum MHD_ValueKind kind, const char *name, const char *value)
+{
+    framing *f = opaque;
+    f->hosts += !strcasecmp(name, "Host");
+    f->lengths += !strcasecmp(name, "Content-Length");
+    if (!strcasecmp(name, "Transfer-Encoding")) {
+        f->codings++;
+        f->chunked = value && !strcasecmp(value, "chunked");
+    }
+    return MHD_YES;
+}
+
+/* Where a request ends must be beyond doubt, or what follows is taken for another (RFC 9112 6.1, 6.3; 3.2 for Host).
+ * False: answered, and the connection will be closed. */
+static bool well_framed(bs_request *r, const char *version)
+{
+    framing f = {0};
+    MHD_get_connection_values(r->connection, MHD_HEADER_KIND, count_header, &f);
+    if (f.codings && !f.chunked)
+        bs_answer_error(r, MHD_HTTP_NOT_IMPLEMENTED, "Transfer-Encoding takes chunked and nothing else");
+    else if (f.lengths + f.codings > 1)
+        bs_answer_error(r, MHD_HTTP_BAD_REQUEST, "The length of the body is told more than once");
+    else if (f.hosts > 1 || (!f.hosts && !strcmp(version, MHD_HTTP_VERSION_1_1)))
+        bs_answer_error(r, MHD_HTTP_BAD_REQUEST, "The request is to have one header Host");
+    else
+        return true;
+    bs_answer_header(r, "Connection", "close");
+    return false;
+}
+
 /* The headers are in: false where the request is answered already. */
-static bool begin(bs_request *r)
+static bool begin(bs_request *r, const char *version)
 {
     r->declared = declared_length(r);
+    if (!well_framed(r, version)) {
+        r->declared = r->declared ? r->declared : 1; /* answered now: there may be a body all the same */
+        return false;
+    }
     if (r->bad_uri) {
         bs_answer_error(r, MHD_HTTP_BAD_REQUEST, "The path holds a NUL character");
         return false;
@@ -155,7 +197,7 @@ static bool begin(bs_request *r)
     if (r->route->flags & BS_ROUTE_UPLOAD)
         return bs_upload_begin(r);
     if (r->declared > BS_HTTP_BODY_MAX && r->declared != UINT64_MAX) {
-        bs_answer_error(r, MHD_HTTP_CONTENT_TOO_LARGE, "The body is larger than %d bytes", BS_HTTP_BODY_MAX);
+        bs_answer_error(r, MHD_HTTP_CONTENT_TOO_LARGE, BODY_TOO_LARGE, BS_HTTP_BODY_MAX);
         return false;
     }
     return true;
@@ -167,8 +209,12 @@ static bool take_body(bs_request *r, const char *data, size_t size)
     bs_sockets_received(r->socket, size);
     if (r->upload)
         return bs_upload_data(r, data, size);
-    if (r->body_size + size > BS_HTTP_BODY_MAX)
+    if (r->body_size + size > BS_HTTP_BODY_MAX) { /* its length was not told */
+        char detail[64];
+        snprintf(detail, sizeof(detail), BODY_TOO_LARGE, BS_HTTP_BODY_MAX);
+        bs_answer_now(r, MHD_HTTP_CONTENT_TOO_LARGE, detail, BODY_DRAINED);
         return false;
+    }
     if (r->route && r->route->flags & BS_ROUTE_BODY) {
         char *grown = realloc(r->body, r->body_size + size);
         if (!grown)
@@ -244,7 +290,7 @@ static enum MHD_Result handle(void *opaque, struct MHD_Connection *connection, c
         r->method = method;
         r->head = !strcmp(method, "HEAD");
         bs_sockets_move(r->http->sockets, r->socket, BS_SOCKET_BODY);
-        r->done = !begin(r);
+        r->done = !begin(r, version);
         if (!r->done || !r->declared) /* without a body the connection is kept, and answered when it is complete */
             return MHD_YES;
         bs_sockets_linger(r->socket, r->declared < 1ull << 30 ? r->declared : 1ull << 30);

@@ -9,7 +9,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 #include "service/http/internal.h"
@@ -405,7 +404,6 @@ refused:
 static bool refuse(bs_request *r, bs_status status, const bs_error *err)
 {
     bs_upload *u = r->upload;
-    char text[1024];
     unsigned code = status_of(status);
     bs_artifacts_discard(r->http->artifacts, &u->incoming); /* the room is free from here on */
     bs_answer_error(r, code, "%s", err->text);
@@ -415,10 +413,7 @@ static bool refuse(bs_request *r, bs_status status, const bs_error *err)
     if (r->declared != UINT64_MAX && r->declared - u->received <= SWALLOW)
         return true;
 
-    const union MHD_ConnectionInfo *info = MHD_get_connection_info(r->connection, MHD_CONNECTION_INFO_CONNECTION_FD);
-    int length = bs_answer_raw(r, text, sizeof(text), code, err->text);
-    if (info && length && send(info->connect_fd, text, (size_t)length, MSG_DONTWAIT | MSG_NOSIGNAL) == length)
-        bs_sockets_linger(r->socket, r->declared == UINT64_MAX ? u->max_bytes : r->declared - u->received);
+    bs_answer_now(r, code, err->text, r->declared == UINT64_MAX ? u->max_bytes : r->declared - u->received);
     return false;
 }
 

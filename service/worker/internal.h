@@ -51,6 +51,7 @@ typedef struct bs_slot {
     bs_process_options options;
     bs_sandbox_limits limits;
     int64_t started_ms, told_ms; /* monotonic; told: the listener was last called */
+    int64_t stop_ms;             /* when the zygote was first asked to kill it */
     bs_submission *submission;
 
     bs_report head; /* of the report that arrives */

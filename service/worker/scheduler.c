@@ -28,8 +28,9 @@ enum {
     ZYGOTE_UNREADY_RETRY_MS = 5000, /* where the models cannot be mapped */
     TELL_MS = 100,
     HURRY_MS = 20,
-    ALONE_WAIT_MS = 30000, /* a job that fits by the rules but not by what is used, with nothing else running */
-    KILL_WAIT_MS = 3000,   /* for killed processes to be buried, when stopping */
+    ZYGOTE_ANSWER_MS = 10000, /* it forks and kills in milliseconds: one that does not is stuck */
+    ALONE_WAIT_MS = 30000,    /* a job that fits by the rules but not by what is used, with nothing else running */
+    KILL_WAIT_MS = 3000,      /* for killed processes to be buried, when stopping */
     PROBE_SECONDS = 10,
     PROBE_ATTEMPTS = 3,
 };
@@ -134,8 +135,10 @@ static void release_slot(bs_worker *worker, bs_slot *slot)
 
 void bs_worker_stop_slot(bs_worker *worker, bs_slot *slot, bs_stop why)
 {
-    if (!slot->stop)
+    if (!slot->stop) {
         slot->stop = why;
+        slot->stop_ms = bs_worker_clock_ms();
+    }
     bs_order order = {.kind = BS_ORDER_KILL, .serial = slot->serial};
     if (!slot->killed && !slot->ended)
         slot->killed = bs_zygote_send(&worker->zygote, &order, NULL, 0, NULL) == BS_OK;
@@ -216,9 +219,9 @@ static void start_probe(bs_worker *worker, bs_submission *submission)
 static bool try_probe_again(bs_worker *worker, bs_slot *slot)
 {
     bs_submission *submission = slot->submission;
-    bool innocent = slot->start_error.text[0] ||
-                    (WIFSIGNALED(slot->wait_status) && WTERMSIG(slot->wait_status) == SIGKILL);
-    if (slot->done_there || slot->stop || !innocent || ++submission->attempts >= PROBE_ATTEMPTS)
+    bool killed = WIFSIGNALED(slot->wait_status) && WTERMSIG(slot->wait_status) == SIGKILL;
+    bool innocent = slot->innocent || (!slot->stop && (slot->start_error.text[0] || killed));
+    if (slot->done_there || !innocent || ++submission->attempts >= PROBE_ATTEMPTS)
         return false;
     pthread_mutex_lock(&worker->lock);
     submission->next = worker->submissions;
@@ -501,6 +504,21 @@ static void lose_zygote(bs_worker *worker, const char *why, int64_t retry_ms)
     }
 }
 
+/* One that was stopped, or hangs, would hold up every upload: it is replaced. */
+static void watch_zygote(bs_worker *worker)
+{
+    int64_t since = bs_worker_clock_ms() - ZYGOTE_ANSWER_MS;
+    for (int i = 0; i < worker->slots; i++) {
+        const bs_slot *slot = &worker->slot[i];
+        bool unstarted = !slot->pid && slot->started_ms < since, undead = slot->stop && slot->stop_ms < since;
+        if (slot->state == BS_SLOT_FREE || slot->ended || (!unstarted && !undead))
+            continue;
+        bs_log(BS_LOG_ERROR, "zygote", "the zygote does not answer; it is killed and started again");
+        lose_zygote(worker, "the process that starts jobs is started again", ZYGOTE_RETRY_MS);
+        return;
+    }
+}
+
 static void note_end(bs_worker *worker, const bs_answer *answer)
 {
     bs_slot *slot = slot_by_serial(worker, answer->serial);
@@ -589,6 +607,7 @@ static void do_what_is_due(bs_worker *worker)
         worker->beat_ms = 0;
     bool beat_is_due = is_due(&worker->beat_ms, BEAT_MS);
     watch_slots(worker, beat_is_due);
+    watch_zygote(worker);
     if (beat_is_due)
         read_totals(worker);
     if (is_due(&worker->reclaim_ms, RECLAIM_MS))

@@ -276,6 +276,32 @@ class Protocol(unittest.TestCase):
             self.assertNotIn(b"\nX-Evil", got)
             self.assertEqual(self.s.get("/livez").status, 200)
 
+    def test_where_a_request_ends_is_beyond_doubt(self):
+        cancel = b"POST /api/cancel/" + b"0" * 32 + b" HTTP/1.1\r\n"
+        smuggled = b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n"
+        for data, status in (
+                (cancel + b"Host: x\r\nContent-Length: 4\r\nContent-Length: 0\r\n\r\n" + smuggled, 400),
+                (cancel + b"Host: x\r\nContent-Length: 4\r\nContent-Length: 4\r\n\r\nabcd" + smuggled, 400),
+                (cancel + b"Host: x\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n" + smuggled, 400),
+                (cancel + b"Host: x\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n" + smuggled, 501),
+                (cancel + b"Host: x\r\nTransfer-Encoding: identity\r\n\r\n" + smuggled, 501),
+                (b"GET /livez HTTP/1.1\r\n\r\n" + smuggled, 400),
+                (b"GET /livez HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n" + smuggled, 400)):
+            got = raw(self.s, data, timeout=5)
+            self.assertTrue(got.startswith(b"HTTP/1.1 %d " % status), (data, got[:200]))
+            self.assertEqual(got.count(b"HTTP/1.1"), 1, data)
+            self.assertIn("detail", json.loads(got.split(b"\r\n\r\n", 1)[1]))
+        self.assertTrue(raw(self.s, b"GET /livez HTTP/1.0\r\n\r\n").startswith(b"HTTP/1.1 200 "))
+
+    def test_a_body_that_nobody_wants_is_bounded(self):
+        cancel = b"POST /api/cancel/" + b"0" * 32 + b" HTTP/1.1\r\nHost: x\r\n"
+        told = raw(self.s, cancel + b"Content-Length: 200000\r\n\r\n" + bytes(200000), timeout=5)
+        chunked = raw(self.s, cancel + b"Transfer-Encoding: chunked\r\n\r\n" + (b"10000\r\n" + bytes(65536) + b"\r\n") * 5 +
+                      b"0\r\n\r\n", timeout=5)
+        for got in (told, chunked):
+            self.assertTrue(got.startswith(b"HTTP/1.1 413 "), got[:200])
+            self.assertEqual(json.loads(got.split(b"\r\n\r\n", 1)[1]), {"detail": "The body is larger than 65536 bytes"})
+
     def test_logs_keep_to_their_lines(self):
         raw(self.s, b"GET /%0a2026-01-01T00:00:00.000Z%20error%20forged HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
         time.sleep(0.1)

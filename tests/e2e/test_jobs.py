@@ -170,6 +170,14 @@ class Jobs(unittest.TestCase):
         status = server.wait(job)
         self.assertEqual((status["status"], status["attempts"]), ("completed", 1))  # no fault of the job's
 
+    def test_a_zygote_that_hangs_is_replaced(self):
+        server = self.serve()
+        stuck = server.processes()["zygote"]
+        os.kill(stuck[0], signal.SIGSTOP)
+        job = server.submit(made_video())  # waits for its probe, which the next zygote starts
+        self.assertEqual(server.wait(job)["status"], "completed")
+        self.assertTrue(end_within(stuck))
+
     def test_a_job_whose_process_always_dies_fails_after_the_last_attempt(self):
         server = self.serve(JOB_MAX_ATTEMPTS=2)
         job = server.submit(long_video())
