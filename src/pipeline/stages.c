@@ -283,7 +283,7 @@ static bs_status open_preview(bs_job_run *job, bs_error *err)
 /* The preview ends, and its encoder's memory is given back, as soon as it has its three seconds. */
 static bs_status end_preview(bs_job_run *job, bs_error *err)
 {
-    bs_status status = job->preview ? bs_video_writer_finish(job->preview, err) : BS_OK;
+    bs_status status = job->preview ? bs_video_writer_finish(job->preview, false, err) : BS_OK;
     bs_video_writer_close(&job->preview);
     return status;
 }
@@ -347,7 +347,7 @@ void bs_stage_overlay(bs_job_run *job)
     if (status == BS_OK && !job->stop)
         status = end_preview(job, &err);
     if (status == BS_OK && !job->stop && job->writer)
-        status = bs_video_writer_finish(job->writer, &err);
+        status = bs_video_writer_finish(job->writer, !job->trimmed, &err);
     bs_clock_add(start, &job->stage.encode);
     if (status != BS_OK)
         bs_job_fail(job, &err);

@@ -93,7 +93,10 @@ typedef struct bs_photo_header {
 /* Reads the header of a JPEG, PNG or WebP file. False where it is none, or damaged. */
 bool bs_photo_header_read(int fd, int64_t size, bs_photo_header *out);
 
-/* Whether an MP4, MOV, Matroska, WebM or RIFF file is shorter than it says of itself. */
+/* -- cut files (cut.c) --------------------------------------------------------------------------------- */
+
+/* Whether a file is shorter than it says of itself, or its last packet is: MP4, MOV, Matroska, WebM, AVI, ASF, FLV,
+ * transport and program streams, Ogg, GIF, JPEG. */
 bool bs_file_is_cut(int fd, int64_t size);
 
 #endif

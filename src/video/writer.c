@@ -2,8 +2,8 @@
  *
  * libx264's defaults keep some 50 pictures for looking ahead; here it looks ten ahead, which costs little size, or
  * less far where memory is short, and encodes one frame at a time per thread. Sound is written in spans of half a
- * second, never beyond the picture that was written last, so that the two stay side by side in the file and end
- * together. */
+ * second, never beyond the picture that was written last, so that the two stay side by side in the file; what of it is
+ * longer than the pictures comes last, unless the pictures were cut short. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -366,7 +366,7 @@ bs_status bs_video_writer_write(bs_video_writer *w, const bs_video_frame *canvas
     return status;
 }
 
-bs_status bs_video_writer_finish(bs_video_writer *w, bs_error *err)
+bs_status bs_video_writer_finish(bs_video_writer *w, bool all_sound, bs_error *err)
 {
     if (!w->encoder)
         return bs_fail(err, BS_ERR_FAILED, "a video without a frame cannot be written");
@@ -380,7 +380,7 @@ bs_status bs_video_writer_finish(bs_video_writer *w, bs_error *err)
     if (last > BS_MP4_TIMESCALE / 2) /* a gap before the last frame says nothing about it */
         last = BS_MP4_TIMESCALE / 2;
     if (!status)
-        status = write_sound(w, w->last_us + av_rescale(last, 1000000, BS_MP4_TIMESCALE), err);
+        status = write_sound(w, all_sound ? INT64_MAX : w->last_us + av_rescale(last, 1000000, BS_MP4_TIMESCALE), err);
     if (!status)
         status = bs_mp4_finish(w->mp4, last, w->sound_duration, err);
     return status;

@@ -2,7 +2,7 @@
  *
  *     bs_video_writer_open(&writer, &options, &err);
  *     for each frame: bs_video_writer_write(writer, canvas, &err);
- *     bs_video_writer_finish(writer, &err);
+ *     bs_video_writer_finish(writer, true, &err);
  *     bs_video_writer_close(&writer);
  *
  * `moov` comes first, every frame keeps its own time, and nothing is kept that grows with the length but a few
@@ -39,8 +39,9 @@ bs_status bs_video_writer_start(bs_video_writer *writer, const bs_video_frame *c
 /* The frame's time_us must ascend. The canvas is only read. */
 bs_status bs_video_writer_write(bs_video_writer *writer, const bs_video_frame *canvas, bs_error *err);
 
-/* Drains the encoder and writes the index. The last frame is shown as long as the one before it. */
-bs_status bs_video_writer_finish(bs_video_writer *writer, bs_error *err);
+/* Drains the encoder and writes the index. The last frame is shown as long as the one before it; sound that goes on
+ * longer is written to its end where `all_sound` is set, else it ends with the frame. */
+bs_status bs_video_writer_finish(bs_video_writer *writer, bool all_sound, bs_error *err);
 
 /* Why the sound is not in the output, as a sentence for a person; NULL where it is, or there was none. */
 const char *bs_video_writer_sound_note(const bs_video_writer *writer);

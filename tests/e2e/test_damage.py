@@ -88,6 +88,22 @@ class Damage(kit.Case):
                     path.unlink()
             print(name, {code: codes.count(code) for code in sorted(set(codes))})
 
+    def test_a_video_that_was_cut_off_is_said_to_be(self):
+        for name, options in CLIPS.items():
+            if name in ("h264.mp4", "hevc.mov", "prores.mov", "h263.3gp"):
+                options = [*options, "-movflags", "+faststart"]  # else the index goes, and nothing can be read
+            clip = self.tmp / name
+            kit.ffmpeg("-f", "lavfi", "-i", "testsrc2=s=160x96:r=15:d=2", *options, "-threads", 1, clip)
+            data = clip.read_bytes()
+            for size, cut in ((len(data), False), (len(data) - 100, True), (len(data) * 3 // 5 // 188 * 188 + 77, True)):
+                with self.subTest(clip=name, size=size, of=len(data)):
+                    path = self.tmp / f"part{size}{clip.suffix}"
+                    path.write_bytes(data[:size])
+                    out = self.process("--model", "lite", "-n", 30, "--no-video", path)
+                    statistics = kit.document(self.tmp / "results" / path.stem, "metadata.json")["statistics"]
+                    self.assertEqual(statistics["input_truncated"], cut)
+                    self.assertEqual("ends before" in out.stderr, cut)
+
     def test_a_photo_that_was_cut_off_is_said_to_be(self):
         photo = self.tmp / "photo.jpg"
         kit.ffmpeg("-f", "lavfi", "-i", "testsrc2=s=320x240", "-frames:v", 1, photo)

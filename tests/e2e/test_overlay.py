@@ -2,6 +2,7 @@
 """The overlay video: upright, in time, with its sound, playable from its first bytes; and the rows' times with it."""
 import math
 import struct
+import re
 import subprocess
 
 import kit
@@ -121,6 +122,46 @@ class Overlay(kit.Case):
                          for path in (clip, folder / "output.mp4"))
         self.assertEqual([s for _, s in after], [s for _, s in before][:len(after)])
         self.assertLess(max(abs(float(a) - float(b)) for (a, _), (b, _) in zip(after, before)), 0.003)
+
+    def test_sound_that_is_longer_than_the_pictures_is_kept(self):
+        clip = self.tmp / "long.mp4"
+        kit.ffmpeg("-t", 2, "-i", kit.sample(), "-f", "lavfi", "-i", "sine=440:d=6", "-map", "0:v", "-map", "1:a", "-c:v", "copy",
+                   "-c:a", "aac", clip)
+        sound = float(kit.ffprobe(clip, "stream=duration", "a:0")["streams"][0]["duration"])
+        for seconds, expected in ((0, sound), (1, 1)):
+            out = self.result(clip, "--max-video-duration-seconds", seconds) / "output.mp4"
+            kept = float(kit.ffprobe(out, "stream=duration", "a:0")["streams"][0]["duration"])
+            self.assertAlmostEqual(kept, expected, delta=0.08)
+            self.assertAlmostEqual(float(kit.ffprobe(out, "format=duration")["format"]["duration"]), expected, delta=0.08)
+
+    def test_sound_that_starts_before_or_after_the_pictures_stays_in_time(self):
+        """A beep on a white flash: they come together in the output wherever each stream begins."""
+        def flash(at):
+            return f"color=black:s=160x96:r=25:d={at + 2},drawbox=c=white:t=fill:enable='between(t,{at},{at + 0.16})'"
+
+        def beep(at):
+            return f"aevalsrc='0.5*sin(2000*PI*t)*between(t,{at},{at + 0.16})':d={at + 2}"
+        for container in ("mp4", "mkv", "ts", "mov", "flv"):
+            for name, video, sound in (("sound first", 0.52, 0), ("pictures first", 0, 0.52), ("together", 0, 0)):
+                with self.subTest(container=container, name=name):
+                    clip = self.tmp / f"{name.replace(' ', '-')}.{container}"
+                    kit.ffmpeg("-itsoffset", video, "-f", "lavfi", "-i", flash(2 - video), "-itsoffset", sound, "-f", "lavfi", "-i",
+                               beep(2 - sound), "-map", "0:v", "-map", "1:a", "-c:v", "libx264", "-bf", 2, "-c:a", "aac", clip)
+                    self.assertLess(abs(self.flash(clip) - self.beep(clip)), 0.06, "the clip itself")
+                    out = self.result(clip, "--max-video-duration-seconds", 0) / "output.mp4"
+                    self.assertLess(abs(self.flash(out) - self.beep(out)), 0.06)
+
+    @staticmethod
+    def flash(path):
+        told = subprocess.run(["ffmpeg", "-nostdin", "-copyts", "-i", path, "-vf", "blackdetect=d=0.1:pic_th=0.9", "-an", "-f", "null", "-"],
+                              capture_output=True, text=True).stderr
+        return min(float(t) for t in re.findall(r"black_end:([\d.]+)", told))
+
+    @staticmethod
+    def beep(path):
+        told = subprocess.run(["ffmpeg", "-nostdin", "-copyts", "-i", path, "-af", "silencedetect=n=0.05:d=0.3", "-vn", "-f", "null", "-"],
+                              capture_output=True, text=True).stderr
+        return min(float(t) for t in re.findall(r"silence_end: ([\d.]+)", told))
 
     def test_the_skeleton_is_where_the_rows_say(self):
         """Between two analysed frames too: the overlay differs from the input near the hips, and not far away."""

@@ -324,7 +324,7 @@ static int write_clip(const int64_t *times, int count)
         assert_int_equal(bs_video_writer_write(writer, frame, &err), BS_OK);
         bs_video_frame_unref(&frame);
     }
-    assert_int_equal(bs_video_writer_finish(writer, &err), BS_OK);
+    assert_int_equal(bs_video_writer_finish(writer, true, &err), BS_OK);
     bs_video_writer_close(&writer);
     return fd;
 }

@@ -1,0 +1,230 @@
+/* Whether a file ends before it should, told from its own bytes (see av.h): by the length that a header claims, or by a
+ * last packet, page or tag that is not whole. Where a format says nothing of the kind, nothing is said. */
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <libavutil/intreadwrite.h>
+
+#include "av.h"
+
+static bool read_at(int fd, int64_t at, void *out, size_t size)
+{
+    return at >= 0 && pread(fd, out, size, at) == (ssize_t)size;
+}
+
+/* -- lengths that headers claim ------------------------------------------------------------------------ */
+
+static bool boxes_end_early(int fd, int64_t size)
+{
+    int64_t at = 0;
+    for (int i = 0; i < 100000 && at + 8 <= size; i++) {
+        uint8_t head[16] = {0};
+        if (pread(fd, head, 16, at) < 8)
+            return false;
+        const uint32_t brief = AV_RB32(head);
+        const int64_t length = brief == 1 ? (int64_t)AV_RB64(head + 8) : (int64_t)brief;
+        if (length < 8)
+            return false; /* to the end of the file, or nonsense */
+        if (length > size - at)
+            return true;
+        at += length;
+    }
+    return false;
+}
+
+/* The Segment of a Matroska file says how long it is, unless it was written live. */
+static bool segment_ends_early(int fd, int64_t size)
+{
+    uint8_t head[64] = {0};
+    if (pread(fd, head, sizeof(head), 0) != (ssize_t)sizeof(head) || !(head[4] & 0x80))
+        return false;
+    const size_t at = 5 + (head[4] & 0x7f); /* past the EBML header, whose length takes one byte in practice */
+    if (at + 12 > sizeof(head) || AV_RB32(head + at) != 0x18538067)
+        return false;
+    int bytes = 1;
+    while (bytes < 8 && !(head[at + 4] & (0x80 >> (bytes - 1))))
+        bytes++;
+    uint64_t length = head[at + 4] & (0xff >> bytes);
+    uint64_t unknown = 0xff >> bytes;
+    for (int i = 1; i < bytes; i++) {
+        length = length << 8 | head[at + 4 + i];
+        unknown = unknown << 8 | 0xff;
+    }
+    return length != unknown && length > (uint64_t)size - (at + 4 + bytes);
+}
+
+/* ASF: the file properties object holds the file's size, which is void for a broadcast. Source: ASF specification 3.2.
+ */
+static bool asf_ends_early(int fd, int64_t size)
+{
+    static const uint8_t properties[16] = {0xa1, 0xdc, 0xab, 0x8c, 0x47, 0xa9, 0xcf, 0x11,
+                                           0x8e, 0xe4, 0x00, 0xc0, 0x0c, 0x20, 0x53, 0x65};
+    int64_t at = 30;
+    for (int i = 0; i < 64; i++) {
+        uint8_t object[92];
+        if (!read_at(fd, at, object, sizeof(object)))
+            return false;
+        if (!memcmp(object, properties, sizeof(properties)))
+            return !(object[88] & 1) && (int64_t)AV_RL64(object + 40) > size;
+        const uint64_t length = AV_RL64(object + 16);
+        if (length < 24 || length > (uint64_t)size)
+            return false;
+        at += (int64_t)length;
+    }
+    return false;
+}
+
+/* -- ends that are not whole ------------------------------------------------------------------------------ */
+
+/* A transport stream is packets of one size: 188 bytes, with a time stamp in front 192, with a checksum behind 204.
+ * Source: ISO/IEC 13818-1, 2.4.3.2. */
+static bool is_transport_stream(int fd, int packet, int before)
+{
+    uint8_t sync = 0;
+    for (int i = 0; i < 4; i++)
+        if (!read_at(fd, before + (int64_t)i * packet, &sync, 1) || sync != 0x47)
+            return false;
+    return true;
+}
+
+/* The tail of a file. */
+typedef struct tail {
+    uint8_t bytes[64 << 10];
+    size_t size;
+} tail;
+
+static bool read_tail(int fd, int64_t size, tail *out)
+{
+    out->size = size < (int64_t)sizeof(out->bytes) ? (size_t)size : sizeof(out->bytes);
+    return read_at(fd, size - (int64_t)out->size, out->bytes, out->size);
+}
+
+/* Where `pattern` begins for the last time, else -1. */
+static int64_t last_of(const tail *t, const void *pattern, size_t length)
+{
+    for (int64_t at = (int64_t)t->size - (int64_t)length; at >= 0; at--)
+        if (!memcmp(t->bytes + at, pattern, length))
+            return at;
+    return -1;
+}
+
+/* A program stream: the packets of the last pack say how long they are. Source: ISO/IEC 13818-1, 2.5.3; 11172-1. */
+static bool program_stream_ends_early(const tail *t)
+{
+    const int64_t pack = last_of(t, "\0\0\1\xba", 4);
+    if (pack < 0 || pack + 14 > (int64_t)t->size)
+        return pack >= 0;
+    const bool mpeg2 = (t->bytes[pack + 4] & 0xc0) == 0x40;
+    int64_t at = pack + (mpeg2 ? 14 + (t->bytes[pack + 13] & 7) : 12);
+    while (at + 6 <= (int64_t)t->size && AV_RB24(t->bytes + at) == 1 && t->bytes[at + 3] >= 0xbb)
+        at += 6 + AV_RB16(t->bytes + at + 4);
+    return at > (int64_t)t->size;
+}
+
+/* Ogg: the last page says how long it is. Source: RFC 3533, section 6. */
+static bool ogg_ends_early(const tail *t)
+{
+    const int64_t page = last_of(t, "OggS", 4);
+    if (page < 0 || page + 27 > (int64_t)t->size)
+        return page >= 0;
+    const int segments = t->bytes[page + 26];
+    int64_t end = page + 27 + segments;
+    for (int i = 0; i < segments && page + 27 + i < (int64_t)t->size; i++)
+        end += t->bytes[page + 27 + i];
+    return end > (int64_t)t->size;
+}
+
+/* FLV: behind each tag stands how long it was. Source: Adobe Flash Video File Format Specification 10.1, annex E. */
+static bool flv_ends_early(int fd, int64_t size)
+{
+    uint8_t length[4], tag[4];
+    if (!read_at(fd, size - 4, length, 4) || !read_at(fd, size - 4 - (int64_t)AV_RB32(length), tag, 4))
+        return true;
+    return AV_RB24(tag + 1) + 11 != AV_RB32(length);
+}
+
+/* GIF ends with a semicolon, in some files with zeros behind it. */
+static bool gif_ends_early(const tail *t)
+{
+    size_t end = t->size;
+    while (end > 0 && t->bytes[end - 1] == 0)
+        end--;
+    return end == 0 || t->bytes[end - 1] != ';';
+}
+
+/* A file seen byte by byte through a small window. */
+typedef struct window {
+    int fd;
+    int64_t from, filled;
+    uint8_t bytes[4096];
+} window;
+
+/* 0 beyond the end, and where the file cannot be read. */
+static int byte_at(window *w, int64_t at)
+{
+    if (at < w->from || at >= w->from + w->filled) {
+        const ssize_t got = pread(w->fd, w->bytes, sizeof(w->bytes), at);
+        w->from = at;
+        w->filled = got > 0 ? got : 0;
+    }
+    return at < w->from + w->filled ? w->bytes[at - w->from] : 0;
+}
+
+/* Whether a JPEG file ends before its end marker. Others follow in trailers and in thumbnails: those are stepped over
+ * with the segment that holds them. Source: ITU-T T.81, annex B. */
+static bool jpeg_ends_early(int fd, int64_t size)
+{
+    enum { FIRST_RESTART = 0xd0, LAST_RESTART = 0xd7, END = 0xd9 };
+    window w = {.fd = fd};
+    for (int64_t at = 2; at + 1 < size;) {
+        const int marker = byte_at(&w, at + 1);
+        if (byte_at(&w, at) != 0xff || marker == 0xff) /* coded data; fill bytes */
+            at++;
+        else if (marker == END)
+            return false;
+        else if (marker <= 1 || (marker >= FIRST_RESTART && marker <= LAST_RESTART)) /* without a length */
+            at += 2;
+        else
+            at += 2 + (byte_at(&w, at + 2) << 8 | byte_at(&w, at + 3));
+    }
+    return true;
+}
+
+static bool ends_early(int fd, int64_t size, const uint8_t head[12], tail *t)
+{
+    if (!memcmp(head + 4, "ftyp", 4))
+        return boxes_end_early(fd, size);
+    if (AV_RB32(head) == 0x1a45dfa3)
+        return segment_ends_early(fd, size);
+    if (!memcmp(head, "RIFF", 4)) /* 0: written live */
+        return AV_RL32(head + 4) + INT64_C(8) > size && AV_RL32(head + 4) < 0xffffff00;
+    if (!memcmp(head, "\xff\xd8\xff", 3))
+        return jpeg_ends_early(fd, size);
+    if (AV_RB32(head) == 0x3026b275)
+        return asf_ends_early(fd, size);
+    if (!memcmp(head, "FLV\1", 4))
+        return flv_ends_early(fd, size);
+    if (is_transport_stream(fd, 188, 0))
+        return size % 188;
+    if (is_transport_stream(fd, 192, 4))
+        return size % 192;
+    if (is_transport_stream(fd, 204, 0))
+        return size % 204;
+    if (!read_tail(fd, size, t))
+        return false;
+    if (!memcmp(head, "GIF8", 4))
+        return gif_ends_early(t);
+    if (!memcmp(head, "OggS", 4))
+        return ogg_ends_early(t);
+    return AV_RB32(head) == 0x1ba && program_stream_ends_early(t);
+}
+
+bool bs_file_is_cut(int fd, int64_t size)
+{
+    uint8_t head[12];
+    tail *const t = malloc(sizeof(*t));
+    const bool cut = t && read_at(fd, 0, head, sizeof(head)) && ends_early(fd, size, head, t);
+    free(t);
+    return cut;
+}
