@@ -83,7 +83,7 @@ typedef struct bs_stage_times {
 typedef struct bs_summary {
     int64_t frames_decoded, frames_analysed, frames_detected, frames_tracked, frames_missing;
     int64_t frames_damaged; /* decoded with errors or not at all */
-    bool input_truncated;   /* the file ended before its header said */
+    bool input_truncated;   /* the file was cut off: shorter than it says, or its last packet is */
     bool trimmed, resized;  /* by max_duration_us; overlay smaller than the input */
     int64_t original_duration_us, processed_duration_us;
     int output_width, output_height;

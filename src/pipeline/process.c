@@ -391,7 +391,7 @@ static void give_notes(const bs_job_run *job, const bs_summary *summary, const b
         callbacks->note(callbacks->opaque, text);
     }
     if (summary->input_truncated)
-        callbacks->note(callbacks->opaque, "the file ends before its header says");
+        callbacks->note(callbacks->opaque, "the file was cut off before its end");
     if (summary->lean[0])
         callbacks->note(callbacks->opaque, summary->lean);
     const char *sound = job->writer ? bs_video_writer_sound_note(job->writer) : NULL;

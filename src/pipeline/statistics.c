@@ -133,7 +133,7 @@ static void give_advice(const bs_summary *s, int64_t found, char *out, size_t si
         snprintf(out, size, "The body is hard to see (mean visibility %.2f); more light or a nearer view would help.",
                  s->average_quality);
     else if (s->input_truncated)
-        snprintf(out, size, "The file ends before its header says; what came after is missing.");
+        snprintf(out, size, "The file was cut off before its end; what came after is missing.");
     else if (s->frames_damaged == 1)
         snprintf(out, size, "One frame is damaged in the file; landmarks there may be wrong.");
     else if (s->frames_damaged > 1)

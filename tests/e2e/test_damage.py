@@ -102,7 +102,7 @@ class Damage(kit.Case):
                     out = self.process("--model", "lite", "-n", 30, "--no-video", path)
                     statistics = kit.document(self.tmp / "results" / path.stem, "metadata.json")["statistics"]
                     self.assertEqual(statistics["input_truncated"], cut)
-                    self.assertEqual("ends before" in out.stderr, cut)
+                    self.assertEqual("was cut off" in out.stderr, cut)
 
     def test_a_photo_that_was_cut_off_is_said_to_be(self):
         photo = self.tmp / "photo.jpg"
