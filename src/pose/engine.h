@@ -15,6 +15,12 @@ typedef struct bs_track {
     bs_roi roi; /* where to look in the next picture */
 } bs_track;
 
+/* Somebody who was seen a moment ago, and whose id waits for them. */
+typedef struct bs_lost_track {
+    bs_track track;
+    int64_t time_us; /* when they were seen last */
+} bs_lost_track;
+
 struct bs_pose {
     bs_pose_options options;
     char isa[16]; /* what options.isa points to */
@@ -25,6 +31,9 @@ struct bs_pose {
 
     int tracks;
     bs_track track[BS_MAX_PEOPLE];
+    int64_t tracks_us; /* the time of the picture that `track` is from */
+    int lost_tracks;
+    bs_lost_track lost[BS_MAX_PEOPLE];
     int next_id;
     bs_smoother smoother; /* of the one person, where num_people is 1 */
     float tries_left;     /* smart: how many extra looks it may still take (tries.h) */

@@ -126,6 +126,7 @@ void bs_pose_close(bs_pose **pose)
 void bs_pose_reset(bs_pose *pose)
 {
     pose->tracks = 0;
+    pose->lost_tracks = 0;
     pose->next_id = 0;
     pose->tries_left = BS_TRIES_MOST;
     pose->next_way = 0;

@@ -3,11 +3,22 @@
  * region that it overlaps, and nothing is smoothed.
  *
  * Tasks' list order is no identity. Here a region that replaces another takes over its id, so that an id stays
- * with its person for as long as the person is tracked; an id is never given twice. */
+ * with its person for as long as the person is tracked, and whoever is found again within a second about where they
+ * were lost has their id back. Else an id is never given twice. Of two looks that led to one and the same body the one
+ * with the older id is kept. */
+#include <math.h>
+#include <string.h>
+
 #include "pose/tries.h"
 
 /* Tasks' defaults: of its detector's suppression, and of the association (its min_tracking_confidence). */
 static const float nms_iou = 0.5f, association_iou = 0.5f;
+
+/* How long an id waits for its person, and how much of the regions must overlap then. */
+static const int64_t id_waits_us = 1000000;
+static const float same_place_iou = 0.3f;
+/* Two bodies are one where their landmarks lie this near in the mean, as a share of the region's side. */
+static const float same_body = 0.05f;
 
 typedef struct candidate {
     int id;      /* -1: not seen before */
@@ -77,6 +88,67 @@ static bool any_found(const bs_attempt *attempt, int count)
     return any;
 }
 
+/* Puts aside the tracks of the last picture that nobody continues. */
+static void remember_lost(bs_pose *pose, const bs_pose_result *out, int64_t time_us)
+{
+    int kept = 0;
+    for (int i = 0; i < pose->lost_tracks; i++)
+        if (time_us - pose->lost[i].time_us <= id_waits_us)
+            pose->lost[kept++] = pose->lost[i];
+    pose->lost_tracks = kept;
+    for (int i = 0; i < pose->tracks; i++) {
+        bool goes_on = false;
+        for (int k = 0; k < out->people; k++)
+            goes_on |= out->person[k].id == pose->track[i].id;
+        if (goes_on)
+            continue;
+        if (pose->lost_tracks == BS_MAX_PEOPLE) /* the oldest gives way */
+            memmove(pose->lost, pose->lost + 1, (size_t)--pose->lost_tracks * sizeof(pose->lost[0]));
+        pose->lost[pose->lost_tracks++] = (bs_lost_track){pose->track[i], pose->tracks_us};
+    }
+}
+
+/* The id of somebody new: their old one where they were lost here a moment ago. */
+static int new_id(bs_pose *pose, const bs_roi *roi, int64_t time_us)
+{
+    int best = -1;
+    float most = same_place_iou;
+    for (int i = 0; i < pose->lost_tracks; i++) {
+        const float iou = bs_roi_iou(&pose->lost[i].track.roi, roi);
+        if (iou > most && time_us - pose->lost[i].time_us <= id_waits_us) {
+            best = i;
+            most = iou;
+        }
+    }
+    if (best < 0)
+        return pose->next_id++;
+    const int id = pose->lost[best].track.id;
+    pose->lost[best] = pose->lost[--pose->lost_tracks];
+    return id;
+}
+
+static bool is_same_body(const bs_body *a, const bs_body *b, const bs_roi *roi)
+{
+    float sum = 0;
+    for (int k = 0; k < BS_LANDMARKS; k++)
+        sum += hypotf((a->landmark[k].x - b->landmark[k].x) / roi->width,
+                      (a->landmark[k].y - b->landmark[k].y) / roi->height);
+    return sum < same_body * BS_LANDMARKS;
+}
+
+/* Whether another look, with an older id or an earlier one, led to the same body. */
+static bool is_repeated(const candidate *list, const bs_attempt *attempt, int count, int which)
+{
+    for (int i = 0; i < count; i++) {
+        const bool older = list[i].id >= 0 && (list[which].id < 0 || list[i].id < list[which].id);
+        const bool earlier = list[i].id < 0 && list[which].id < 0 && i < which;
+        if ((older || earlier) && attempt[i].look.found &&
+            is_same_body(&attempt[i].look.body, &attempt[which].look.body, &attempt[which].look.roi))
+            return true;
+    }
+    return false;
+}
+
 bs_status bs_process_many(bs_pose *pose, const bs_view *view, bs_pose_result *out, bs_error *err)
 {
     candidate list[2 * BS_MAX_PEOPLE];
@@ -102,24 +174,29 @@ bs_status bs_process_many(bs_pose *pose, const bs_view *view, bs_pose_result *ou
     if (rc < 0)
         return rc;
 
-    pose->tracks = 0;
+    bs_track next_tracks[BS_MAX_PEOPLE];
     out->people = 0;
     out->detector_ran = detector_ran;
     if (pose->options.static_image_mode)
         pose->next_id = 0;
     for (int i = 0; i < count; i++) {
         const bs_attempt *a = &attempt[i];
-        if (!a->look.found)
+        if (!a->look.found || (!pose->options.static_image_mode && is_repeated(list, attempt, count, i)))
             continue;
         const bs_roi next = bs_roi_of_body(&a->look.body, view);
         bs_person *p = &out->person[out->people++];
-        *p = (bs_person){.id = list[i].id >= 0 ? list[i].id : pose->next_id++,
+        *p = (bs_person){.id = list[i].id >= 0 ? list[i].id : new_id(pose, &a->look.roi, view->time_us),
                          .status = a->status,
                          .strategy = a->strategy,
                          .detection_score = a->score};
         bs_person_fill(p, &a->look, &next);
-        if (!pose->options.static_image_mode)
-            pose->track[pose->tracks++] = (bs_track){p->id, next};
+        next_tracks[out->people - 1] = (bs_track){p->id, next};
     }
+    if (pose->options.static_image_mode)
+        return BS_OK;
+    remember_lost(pose, out, view->time_us);
+    pose->tracks = out->people;
+    memcpy(pose->track, next_tracks, (size_t)out->people * sizeof(pose->track[0]));
+    pose->tracks_us = view->time_us;
     return BS_OK;
 }
