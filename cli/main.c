@@ -1,9 +1,12 @@
 /* The program's entry: finds the command (see cli.h). */
 #include <errno.h>
+#include <fcntl.h>
 #include <jansson.h>
 #include <stdarg.h>
 #include <stdatomic.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "cli/cli.h"
 #include "service/worker/worker.h"
@@ -96,8 +99,18 @@ static void usage(FILE *out)
     fprintf(out, "\n`bodyscript COMMAND --help` tells more of each, `bodyscript --version` the version.\n");
 }
 
+/* Where a standard descriptor is closed, the next file that is opened would take its number, and what is printed would
+ * be written into it. Standard output is held by one that cannot be written, so that what is lost is said. */
+static void hold_standard_descriptors(void)
+{
+    for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
+        if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", fd == STDERR_FILENO ? O_WRONLY : O_RDONLY) != fd)
+            exit(1);
+}
+
 int main(int argc, char **argv)
 {
+    hold_standard_descriptors();
     bs_memory_settle();
     bs_zygote_main_if_asked(argc, argv); /* the service starts the program anew as its zygote */
     const char *word = argc > 1 ? argv[1] : "";

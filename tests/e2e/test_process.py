@@ -369,6 +369,18 @@ class Refusals(kit.Case):
                 self.assertEqual(out.returncode, 1, args)
                 self.assertIn("standard output cannot be written", out.stderr)
 
+    def test_closed_standard_descriptors_reach_no_result(self):
+        self.process("--json", "--no-video", *QUICK, kit.sample())
+        right = {n: (self.tmp / "results/sample" / n).read_bytes() for n in ("pose_data.csv", "pose_data.json")}
+        for closed, code in ((">&-", 1), ("2>&-", 0), ("<&- >&- 2>&-", 1), ("<&- 2>&-", 0)):
+            with self.subTest(closed):
+                out = subprocess.run(["sh", "-c", f'exec "$@" {closed}', "sh", kit.PROGRAM, "process", "--json", "--no-video", *QUICK,
+                                      "-o", self.tmp / "results", kit.sample()], env=kit.ENVIRONMENT, stdout=subprocess.DEVNULL,
+                                     stderr=subprocess.DEVNULL, timeout=100)
+                self.assertEqual(out.returncode, code)
+                for name, content in right.items():
+                    self.assertEqual((self.tmp / "results/sample" / name).read_bytes(), content, name)
+
     def test_what_is_no_video_is_code_3(self):
         (self.tmp / "empty.mp4").touch()
         (self.tmp / "text.mp4").write_text("hello\n" * 50)
