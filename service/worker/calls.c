@@ -232,12 +232,20 @@ bool bs_worker_submit(bs_worker *worker, const bs_job *job, const char *idempote
 
 bs_status bs_worker_job(bs_worker *worker, const char *id, bs_job *out, bs_error *err)
 {
+    bs_job running;
     pthread_mutex_lock(&worker->lock);
-    bs_slot *slot = slot_of_job(worker, id);
+    const bs_slot *slot = slot_of_job(worker, id);
+    bool leaving = slot && slot->leaving;
     if (slot)
-        *out = slot->job;
+        running = slot->job;
     pthread_mutex_unlock(&worker->lock);
-    return slot ? BS_OK : bs_store_get(worker->store, id, out, err);
+
+    bs_status status = BS_OK;
+    if (!slot || leaving)
+        status = bs_store_get(worker->store, id, out, err);
+    if (slot && status == BS_OK && (!leaving || out->state == BS_JOB_PROCESSING))
+        *out = running; /* its progress is newer */
+    return status;
 }
 
 /* One waits no more: uploads are counted against the new number at once, not after the next reading of the store. */

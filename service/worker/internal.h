@@ -42,6 +42,7 @@ typedef struct bs_slot {
     bs_slot_state state; /* lock */
     bs_job job;          /* lock */
     bool cancel;         /* lock: stop it */
+    bool leaving;        /* lock: the store is being told how it ended, and knows better from then on */
     pid_t pid;           /* lock; 0: not started yet */
     bs_promise promise;  /* lock */
 

@@ -252,6 +252,9 @@ bool bs_outcome_settle(bs_worker *worker, bs_slot *slot)
     bs_job_state became = BS_JOB_PENDING;
     if (slot->fate == BS_FATE_OPEN)
         decide(worker, slot);
+    pthread_mutex_lock(&worker->lock);
+    slot->leaving = true;
+    pthread_mutex_unlock(&worker->lock);
     bs_status status = tell_store(worker, slot, &became, &err);
     if (status < 0) {
         bs_log(BS_LOG_ERROR, "worker", "job %s has ended, but %s; trying again", slot->job.id, err.text);
