@@ -14,8 +14,8 @@ import tempfile
 import kit
 import test_formats as formats
 
-CHECKER = [] if kit.sanitized() else ["valgrind", "--quiet", "--error-exitcode=99", "--leak-check=full", "--show-leak-kinds=definite",
-                                      "--errors-for-leak-kinds=definite"]
+CHECKER = [] if kit.sanitized() else ["valgrind", "--quiet", "--error-exitcode=99", "--leak-check=full",
+                                      "--show-leak-kinds=definite", "--errors-for-leak-kinds=definite"]
 EVERY = int(os.environ.get("BODYSCRIPT_EVERY", "12" if kit.sanitized() else "60"))
 ALLOWED = (0, 3, 4)
 
@@ -24,7 +24,8 @@ def check(path, results):
     """What is wrong with one run, else None."""
     folder = tempfile.mkdtemp(dir=results)
     done = formats.run(*CHECKER, kit.PROGRAM, "process", path, "-o", folder, "-n", 24, "--model", "lite",
-                       *(["--no-video"] if CHECKER else ["--max-video-width", 96]), "--max-video-duration-seconds", 0, "--quiet", env=kit.ENVIRONMENT, timeout=600)
+                       *(["--no-video"] if CHECKER else ["--max-video-width", 96]), "--max-video-duration-seconds", 0, "--quiet",
+                       env=kit.ENVIRONMENT, timeout=600)
     if done.returncode not in ALLOWED or "runtime error" in done.stderr or "Sanitizer" in done.stderr:
         return f"exit code {done.returncode}: {done.stderr.strip()[-3000:]}"
     if done.returncode and len(done.stderr.strip().splitlines()) != 1:
