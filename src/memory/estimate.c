@@ -14,6 +14,7 @@
 
 #include <bodyscript/pipeline.h>
 
+#include "memory/estimate.h"
 #include "pipeline/plan.h"
 #include "video/scale.h"
 
@@ -121,6 +122,25 @@ static uint64_t picture_bytes(const bs_video_info *info)
     return coded_pixels(info) * 6;
 }
 
+/* More frames than this the video does not have: a clip of few never fills what could hold many. Told by headers that
+ * have an index or a length that players rely on; an eighth more for those that are rounded. */
+static float most_frames(const bs_video_info *info)
+{
+    static const char *const trusted[] = {"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "avi"};
+    enum { FEW = 100 };
+    if (info->photo)
+        return 1;
+    for (size_t i = 0; i < sizeof(trusted) / sizeof(*trusted); i++)
+        if (strcmp(info->container, trusted[i]) == 0 && info->frames > 0 && info->frames < FEW)
+            return (float)(info->frames + info->frames / 8);
+    return FEW;
+}
+
+static float at_most(float value, float most)
+{
+    return value < most ? value : most;
+}
+
 static float pictures_kept(const bs_video_info *info, const decoder_model *model)
 {
     if ((model->traits & BY_REFERENCES) && strstr(info->profile, "Intra"))
@@ -136,7 +156,10 @@ static uint64_t decoder_bytes(const bs_video_info *info, int threads)
 {
     const decoder_model *model = model_of(info->codec);
     double pixels = (double)coded_pixels(info), further = model->traits & ALONE ? 0 : threads - 1;
+    const double most = (double)most_frames(info);
+    further = further < most - 1 ? further : most - 1;
     double pictures = (double)pictures_kept(info, model) + further * (double)model->thread_pictures;
+    pictures = pictures < most ? pictures : most;
     double bytes = pictures * ((double)picture_bytes(info) + pixels * (double)model->side) +
                    pixels * ((double)model->context + further * (double)model->thread);
     return (uint64_t)bytes + DECODER_FIXED + (uint64_t)further * DECODER_THREAD;
@@ -146,8 +169,9 @@ static uint64_t decoder_bytes(const bs_video_info *info, int threads)
 
 /* libx264 as writer.c sets it: its tables, and its pictures with 32 pixels around them, half-pixel planes, quarter
  * size copies and costs. Bytes = fixed + pixels × slope, by leanness; the second column for two threads. */
-static uint64_t encoder_bytes(int width, int height, int threads, int lean)
+static uint64_t encoder_bytes(int width, int height, int threads, int lean, float frames)
 {
+    static const float ONE = 8, EACH = 4.2f; /* bytes per pixel: with one frame, and with each one more */
     static const struct {
         uint16_t fixed_kb[2];
         float slope[2];
@@ -162,6 +186,7 @@ static uint64_t encoder_bytes(int width, int height, int threads, int lean)
     float slope = models[lean].slope[second];
     if (threads > 2) /* each further thread as much as the second */
         slope += (float)(threads - 2) * (models[lean].slope[1] - models[lean].slope[0]);
+    slope = at_most(slope, ONE + EACH * frames);
     return models[lean].fixed_kb[second] * (uint64_t)KB + (uint64_t)((double)padded * (double)slope);
 }
 
@@ -191,7 +216,9 @@ static uint64_t demuxer_bytes(const bs_video_info *info)
     uint64_t packets = frames * (info->audio_streams > 0 ? 2 : 1), mean = file / frames;
     /* The largest packet against the mean one: a key frame, but hardly more than the picture itself. */
     uint64_t largest = model_of(info->codec)->traits & INTRA ? mean + mean / 3 : mean * 6;
-    uint64_t most = info->photo ? file : picture_bytes(info) / 5 * 6;
+    uint64_t most = picture_bytes(info) / 5 * 6;
+    if (info->photo) /* one packet */
+        return BASE + file;
     return BASE + packets * INDEX_ENTRY + (largest < most ? largest : most) * 2;
 }
 
@@ -231,39 +258,41 @@ static uint64_t convert_bytes(const bs_video_info *info, const bs_process_option
     return bytes;
 }
 
+/* The parts and their sum, for the settings and the overlay's size that `out` has. */
 static void add_up(const bs_video_info *info, const bs_process_options *options, const bs_outputs *outputs,
-                   const leanness *lean, bs_estimate_parts *out)
+                   bs_estimate_parts *out)
 {
-    /* CODE: of BASE, pages of program and libraries. A photo needs no encoder of videos. */
-    enum { BASE = 17 * MB, BASE_PHOTO = 14 * MB, CODE = 10 * MB, LEAST = 27 * MB };
+    /* CODE: of BASE, pages of program and libraries. */
+    enum { BASE = 17 * MB, BASE_NO_VIDEO = 15 * MB, BASE_PHOTO = 14 * MB, CODE = 10 * MB, LEAST = 27 * MB };
     int interval = bs_process_interval(options);
     bool video = makes_video(info, outputs);
-    bs_estimate_parts parts = {.frugal = lean->frugal,
-                               .decoder_threads = lean->decoder_threads,
-                               .encoder_threads = lean->encoder_threads,
-                               .encoder_lean = lean->encoder_lean};
-    (info->photo ? bs_photo_canvas_size : bs_canvas_size)(info->width, info->height,
-                                                          lean->max_width > 0 ? lean->max_width : options->max_width,
-                                                          &parts.output_width, &parts.output_height);
-
-    parts.base = info->photo ? BASE_PHOTO : BASE;
+    bs_estimate_parts parts = {.frugal = out->frugal,
+                               .decoder_threads = out->decoder_threads,
+                               .encoder_threads = out->encoder_threads,
+                               .encoder_lean = out->encoder_lean,
+                               .output_width = out->output_width,
+                               .output_height = out->output_height};
+    parts.base = info->photo ? BASE_PHOTO : video ? BASE : BASE_NO_VIDEO;
     uint64_t weights;
-    parts.model = model_bytes(bs_process_model(options), lean->frugal, &weights);
+    parts.model = model_bytes(bs_process_model(options), parts.frugal, &weights);
     parts.shared = CODE + weights;
     parts.demuxer = demuxer_bytes(info);
-    parts.decoder = decoder_bytes(info, lean->decoder_threads);
-    parts.frames = info->photo ? 0 : picture_bytes(info) * (uint64_t)(bs_plan_source_frames(lean->frugal) - 1);
+    parts.decoder = decoder_bytes(info, parts.decoder_threads);
+    float waiting = at_most((float)(bs_plan_source_frames(parts.frugal) - 1), most_frames(info) - 1);
+    parts.frames = picture_bytes(info) * (uint64_t)waiting;
     parts.convert = convert_bytes(info, options, outputs);
     uint64_t canvas = canvas_bytes(parts.output_width, parts.output_height);
     if (video) {
-        parts.outputs = canvas * (uint64_t)bs_plan_canvas_frames(interval, lean->frugal) + 1 * MB;
+        float canvases = at_most((float)bs_plan_canvas_frames(interval, parts.frugal), most_frames(info));
+        parts.outputs = canvas * (uint64_t)canvases + 1 * MB;
         if (outputs->video_fd >= 0)
-            parts.encoder += encoder_bytes(parts.output_width, parts.output_height, lean->encoder_threads,
-                                           lean->encoder_lean);
+            parts.encoder += encoder_bytes(parts.output_width, parts.output_height, parts.encoder_threads,
+                                           parts.encoder_lean, most_frames(info));
         if (outputs->preview_fd >= 0) {
             int width, height;
             bs_canvas_size_within(parts.output_width, parts.output_height, BS_PLAN_PREVIEW_SIDE, &width, &height);
-            parts.encoder += encoder_bytes(width, height, 1, bs_plan_preview_lean(lean->encoder_lean));
+            parts.encoder += encoder_bytes(width, height, 1, bs_plan_preview_lean(parts.encoder_lean),
+                                           most_frames(info));
         }
     } else if (info->photo) {
         parts.outputs = canvas * 3;
@@ -272,6 +301,20 @@ static void add_up(const bs_video_info *info, const bs_process_options *options,
                   parts.encoder + parts.outputs;
     if (parts.total < LEAST)
         parts.total = LEAST; /* what loading the program takes at its start */
+    *out = parts;
+}
+
+static void add_up_lean(const bs_video_info *info, const bs_process_options *options, const bs_outputs *outputs,
+                        const leanness *lean, bs_estimate_parts *out)
+{
+    bs_estimate_parts parts = {.frugal = lean->frugal,
+                               .decoder_threads = lean->decoder_threads,
+                               .encoder_threads = lean->encoder_threads,
+                               .encoder_lean = lean->encoder_lean};
+    (info->photo ? bs_photo_canvas_size : bs_canvas_size)(info->width, info->height,
+                                                          lean->max_width > 0 ? lean->max_width : options->max_width,
+                                                          &parts.output_width, &parts.output_height);
+    add_up(info, options, outputs, &parts);
     *out = parts;
 }
 
@@ -312,12 +355,12 @@ static bool fit(const bs_video_info *info, const bs_process_options *options, co
     bool fits = false;
     for (size_t i = 0; i < sizeof(steps) / sizeof(*steps) && !fits; i++) {
         lean = steps[i];
-        add_up(info, options, outputs, &lean, parts);
+        add_up_lean(info, options, outputs, &lean, parts);
         fits = options->memory_limit == 0 || parts->total <= options->memory_limit;
     }
     for (int width = parts->output_width - WIDTH_STEP; width >= LEAST_WIDTH && !fits; width -= WIDTH_STEP) {
         lean.max_width = width;
-        add_up(info, options, outputs, &lean, parts);
+        add_up_lean(info, options, outputs, &lean, parts);
         fits = parts->total <= options->memory_limit;
     }
     if (lean.frugal)
@@ -352,4 +395,17 @@ bs_status bs_estimate(const bs_video_info *info, const bs_process_options *optio
                        (out->total + MB - 1) / MB, options->memory_limit / MB, way, (needs + MB - 1) / MB);
     return bs_fail(err, BS_ERR_LIMIT, "the job needs %" PRIu64 " MB of memory, there are %" PRIu64 " MB",
                    (out->total + MB - 1) / MB, options->memory_limit / MB);
+}
+
+bs_status bs_estimate_larger(const bs_video_info *info, const bs_process_options *options, const bs_outputs *outputs,
+                             bs_estimate_parts *plan, bs_error *err)
+{
+    bs_estimate_parts parts = *plan;
+    add_up(info, options, outputs, &parts);
+    if (options->memory_limit > 0 && parts.total > options->memory_limit)
+        return bs_fail(err, BS_ERR_LIMIT, "the job needs %" PRIu64 " MB of memory, there are %" PRIu64 " MB",
+                       (parts.total + MB - 1) / MB, options->memory_limit / MB);
+    if (parts.total > plan->total)
+        plan->total = parts.total;
+    return BS_OK;
 }

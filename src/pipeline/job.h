@@ -30,7 +30,8 @@ typedef struct bs_job_run {
     const bs_process_options *options;
     const bs_outputs *outputs;
     const bs_video_info *info;
-    const char *name; /* of the input, for people */
+    bs_video_info probed; /* as the header said */
+    const char *name;     /* of the input, for people */
     int interval;
     bool video; /* output.mp4, preview.mp4 or both: frames become canvases */
     int canvas_width, canvas_height;

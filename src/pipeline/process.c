@@ -3,6 +3,7 @@
  * This file opens what a job needs, starts its stages (stages.c), waits for them and sums up. */
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,6 +14,7 @@
 #include <bodyscript/memory.h>
 
 #include "core/sha256.h"
+#include "memory/estimate.h"
 #include "pipeline/job.h"
 
 enum {
@@ -163,6 +165,26 @@ static void report_progress(bs_job_run *job, const bs_callbacks *callbacks, doub
     callbacks->progress(callbacks->opaque, &progress);
 }
 
+/* What no header told: a job that takes more than it was given ends, before the kernel ends something. */
+static bs_status check_memory(const bs_job_run *job, bs_error *err)
+{
+    const uint64_t limit = job->options->memory_limit;
+    if (limit == 0 || job->stop || bs_memory_resident() <= limit)
+        return BS_OK;
+    return bs_fail(err, BS_ERR_LIMIT, "the job needs more than %" PRIu64 " MB of memory, there are %" PRIu64 " MB",
+                   limit >> 20, limit >> 20);
+}
+
+/* An allocation that was refused is told as what it means to who set the limit. */
+static void explain_lack(const bs_process_options *options, bs_error *err)
+{
+    if (!err || err->status != BS_ERR_NOMEM || options->memory_limit == 0)
+        return;
+    const bs_error lack = *err;
+    bs_fail(err, BS_ERR_NOMEM, "the job needs more than %" PRIu64 " MB of memory, there are %" PRIu64 " MB (%.160s)",
+            options->memory_limit >> 20, options->memory_limit >> 20, lack.text);
+}
+
 /* Until all stages have ended: progress, the caller's wish to stop, and the input's hash. */
 static void watch(bs_job_run *job, const bs_callbacks *callbacks, input_hash *hash, double started)
 {
@@ -173,6 +195,8 @@ static void watch(bs_job_run *job, const bs_callbacks *callbacks, input_hash *ha
             bs_fail(&err, BS_ERR_CANCELLED, "stopped before '%s' was done", job->name);
             bs_job_fail(job, &err);
         }
+        if (check_memory(job, &err) != BS_OK)
+            bs_job_fail(job, &err);
         if (!hash->done && !job->stop && hash_some(hash, job->name, &err) != BS_OK)
             bs_job_fail(job, &err);
         if ((bs_clock() - reported) * 1000 >= PROGRESS_MS) {
@@ -268,6 +292,20 @@ static bs_status open_pose(bs_job_run *job, bs_models *models, bs_error *err)
     return bs_pose_open(&job->pose, models, &pose, err);
 }
 
+/* Whether the job still fits with the larger pictures that its stream turns out to have. */
+static bs_status allow_larger(void *opaque, int coded_width, int coded_height, int64_t picture_bytes, bs_error *err)
+{
+    bs_job_run *job = opaque;
+    bs_video_info info = job->probed;
+    bool turned = bs_orientation_swaps(info.orientation);
+    info.coded_width = coded_width;
+    info.coded_height = coded_height;
+    info.width = turned ? coded_height : coded_width;
+    info.height = turned ? coded_width : coded_height;
+    info.picture_bytes = picture_bytes;
+    return bs_estimate_larger(&info, job->options, job->outputs, &job->plan, err);
+}
+
 static bs_status start_reader(bs_job_run *job, bs_error *err)
 {
     bs_video_reader_options options = {
@@ -275,6 +313,8 @@ static bs_status start_reader(bs_job_run *job, bs_error *err)
         .frame_threads = job->plan.decoder_threads > 1,
         .sound = job->outputs->video_fd >= 0,
         .only_every = job->video ? 1 : job->interval,
+        .larger = allow_larger,
+        .opaque = job,
     };
     return bs_video_reader_start(job->reader, &options, err);
 }
@@ -440,6 +480,7 @@ bs_status bs_process(bs_models *models, const bs_input *input, const bs_process_
     job->reader = reader;
     job->info = bs_video_reader_info(reader);
     job->plan = plan;
+    job->probed = *job->info;
     job->interval = bs_process_interval(options);
     job->video = !job->info->photo && (outputs->video_fd >= 0 || outputs->preview_fd >= 0);
     job->canvas_width = plan.output_width;
@@ -459,6 +500,8 @@ bs_status bs_process(bs_models *models, const bs_input *input, const bs_process_
         report_progress(job, callbacks, started);
         give_notes(job, out, callbacks);
     }
+    if (status == BS_ERR_NOMEM)
+        explain_lack(options, err);
     release(job);
     free(job);
     hash_close(&hash);

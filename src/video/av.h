@@ -61,6 +61,10 @@ bs_orientation bs_orientation_of_matrix(const int32_t matrix[9]);
 bs_color_matrix bs_matrix_of(enum AVColorSpace space);
 bool bs_is_full_range(enum AVPixelFormat format, enum AVColorRange range);
 
+/* Memory of one decoded picture: decoders round it up to whole blocks, of 64 × 64 pixels at most. 0 where the format is
+ * unknown. */
+int64_t bs_picture_bytes(enum AVPixelFormat format, int width, int height);
+
 /* The orientation that a decoded frame carries is kept in AVFrame.opaque, by these. */
 void bs_frame_set_orientation(AVFrame *frame, bs_orientation orientation);
 bs_orientation bs_frame_orientation(const AVFrame *frame);

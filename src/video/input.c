@@ -13,7 +13,6 @@
 #include <unistd.h>
 
 #include <libavutil/avstring.h>
-#include <libavutil/imgutils.h>
 #include <libavutil/intreadwrite.h>
 #include <libavutil/opt.h>
 
@@ -163,15 +162,6 @@ static bs_status check_pixels(const bs_av_input *in, int width, int height, int6
     return BS_OK;
 }
 
-/* Decoders round pictures up to whole blocks, of 64 × 64 pixels at most. */
-static int64_t picture_bytes(enum AVPixelFormat format, int width, int height)
-{
-    const int bytes = format == AV_PIX_FMT_NONE
-                          ? 0
-                          : av_image_get_buffer_size(format, FFALIGN(width, 64), FFALIGN(height, 32), 64);
-    return bytes > 0 ? bytes : 0;
-}
-
 /* -- photos ------------------------------------------------------------------------------------------- */
 
 static bs_status describe_photo(bs_av_input *in, const bs_photo_header *photo, int64_t max_pixels, bs_error *err)
@@ -197,7 +187,7 @@ static bs_status describe_photo(bs_av_input *in, const bs_photo_header *photo, i
     info->sar_num = info->sar_den = 1;
     bs_displayed_size(photo->width, photo->height, (AVRational){1, 1}, info->orientation, &info->width, &info->height);
     info->bit_depth = photo->bit_depth;
-    info->picture_bytes = picture_bytes(photo->format, photo->width, photo->height);
+    info->picture_bytes = bs_picture_bytes(photo->format, photo->width, photo->height);
     info->full_range = bs_is_full_range(photo->format, AVCOL_RANGE_UNSPECIFIED);
     info->frames = 1;
     info->video_streams = 1;
@@ -398,7 +388,7 @@ static void describe_video(bs_av_input *in)
     info->level = codec->level > 0 ? codec->level : 0;
     info->reference_frames = bs_reference_frames(codec);
     info->reorder_frames = codec->video_delay > 0 ? codec->video_delay : 0;
-    info->picture_bytes = picture_bytes(codec->format, codec->width, codec->height);
+    info->picture_bytes = bs_picture_bytes(codec->format, codec->width, codec->height);
     describe_times(in, stream, info);
 }
 

@@ -51,6 +51,14 @@ bs_color_matrix bs_matrix_of(enum AVColorSpace space)
     }
 }
 
+int64_t bs_picture_bytes(enum AVPixelFormat format, int width, int height)
+{
+    const int bytes = format == AV_PIX_FMT_NONE
+                          ? 0
+                          : av_image_get_buffer_size(format, FFALIGN(width, 64), FFALIGN(height, 32), 64);
+    return bytes > 0 ? bytes : 0;
+}
+
 /* Grey is full range unless said otherwise, as swscale has it. */
 bool bs_is_full_range(enum AVPixelFormat format, enum AVColorRange range)
 {

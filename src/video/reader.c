@@ -5,6 +5,7 @@
  * decoder's own pictures. Frame threads multiply those pictures, so slices are preferred and frame threads are
  * only used when asked for. */
 #include <errno.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -26,6 +27,8 @@ struct bs_video_reader {
     bs_av_input in;
     bs_video_reader_options options;
     AVCodecContext *decoder;
+    AVCodecParserContext *parser; /* NULL: the decoder asks before it takes memory for a picture */
+    AVCodecContext *parsed;       /* the parser's */
     AVPacket *packet;
     AVFrame *picture;
     bs_sound *sound;
@@ -36,9 +39,11 @@ struct bs_video_reader {
     bool has_picture; /* the decoder gave one; it is in r->picture */
     bool drained;     /* no packet is left: the decoder gives what it has */
     bool ended;
-    int errors;            /* in a row */
-    atomic_bool too_large; /* the stream asked for a larger picture than allowed */
-    atomic_int large_width, large_height;
+    int errors;                /* in a row */
+    pthread_mutex_t size_lock; /* guards the next four: decoders ask for pictures on threads of their own */
+    int64_t most_bytes;        /* of a picture so far */
+    bool too_large;            /* the stream has a larger picture than allowed */
+    bs_error size_error;
     int last_width, last_height, last_format;
     bs_orientation orientation; /* what the stream itself said last */
     bs_video_frame *first;      /* decoded when the reader was opened, not yet given */
@@ -46,19 +51,44 @@ struct bs_video_reader {
 
 /* -- opening ---------------------------------------------------------------------------------------- */
 
+/* Whether a picture of this size may be; if not, r->size_error says why. */
+static bool check_size(bs_video_reader *r, enum AVPixelFormat format, int coded_width, int coded_height)
+{
+    /* Decoders round sizes up to whole blocks, of 64 pixels at most: that much is not the stream's claim. */
+    const int64_t width = coded_width > 64 ? coded_width - 63 : 1, height = coded_height > 64 ? coded_height - 63 : 1;
+    const int64_t bytes = bs_picture_bytes(format, coded_width, coded_height);
+    pthread_mutex_lock(&r->size_lock);
+    if (!r->too_large && width * height > r->options.max_pixels) {
+        bs_fail(&r->size_error, BS_ERR_LIMIT,
+                "'%s' has pictures of %d × %d pixels inside, more than the %.1f megapixels that were allowed for it",
+                r->in.name, coded_width, coded_height, (double)r->options.max_pixels / 1e6);
+        r->too_large = true;
+    }
+    if (!r->too_large && bytes > r->most_bytes) {
+        r->most_bytes = bytes;
+        r->too_large = r->options.larger &&
+                       r->options.larger(r->options.opaque, coded_width, coded_height, bytes, &r->size_error);
+    }
+    const bool fits = !r->too_large;
+    pthread_mutex_unlock(&r->size_lock);
+    return fits;
+}
+
+/* BS_OK: the pictures so far were as large as they may be. */
+static bs_status size_status(bs_video_reader *r, bs_error *err)
+{
+    pthread_mutex_lock(&r->size_lock);
+    const bs_error error = r->size_error;
+    const bool too_large = r->too_large;
+    pthread_mutex_unlock(&r->size_lock);
+    return too_large ? bs_fail(err, error.status, "%s", error.text) : BS_OK;
+}
+
 /* Called by the decoder, on any of its threads, before it takes memory for a picture. */
 static int get_buffer(AVCodecContext *decoder, AVFrame *frame, int flags)
 {
-    bs_video_reader *const r = decoder->opaque;
-    /* Decoders round sizes up to whole blocks, of 64 pixels at most: that much is not the stream's claim. */
-    const int64_t width = frame->width > 64 ? frame->width - 63 : 1,
-                  height = frame->height > 64 ? frame->height - 63 : 1;
-    if (width * height > r->options.max_pixels) {
-        atomic_store(&r->large_width, frame->width);
-        atomic_store(&r->large_height, frame->height);
-        atomic_store(&r->too_large, true);
+    if (!check_size(decoder->opaque, frame->format, frame->width, frame->height))
         return AVERROR(EINVAL);
-    }
     return avcodec_default_get_buffer2(decoder, frame, flags);
 }
 
@@ -97,6 +127,21 @@ static bs_status open_decoder(bs_video_reader *r, bs_error *err)
     return BS_OK;
 }
 
+/* dav1d takes its pictures from elsewhere, several before the first is given: what its packets say of their size is
+ * read before it gets them. */
+static bs_status open_parser(bs_video_reader *r, bs_error *err)
+{
+    if (r->decoder->codec_id != AV_CODEC_ID_AV1 || !r->in.format)
+        return BS_OK;
+    r->parser = av_parser_init(AV_CODEC_ID_AV1);
+    r->parsed = avcodec_alloc_context3(NULL);
+    if (!r->parser || !r->parsed ||
+        avcodec_parameters_to_context(r->parsed, r->in.format->streams[r->in.video]->codecpar) < 0)
+        return bs_fail(err, BS_ERR_NOMEM, "'%s' cannot be decoded: not enough memory", r->in.name);
+    r->parser->flags |= PARSER_FLAG_COMPLETE_FRAMES;
+    return BS_OK;
+}
+
 static bs_status open_sound(bs_video_reader *r, bs_error *err)
 {
     if (r->in.audio < 0)
@@ -125,10 +170,13 @@ void bs_video_reader_close(bs_video_reader **reader)
     bs_video_frame_unref(&r->first);
     bs_skipper_close(&r->skipper);
     avcodec_free_context(&r->decoder);
+    avcodec_free_context(&r->parsed);
+    av_parser_close(r->parser);
     av_frame_free(&r->picture);
     av_packet_free(&r->packet);
     bs_sound_close(&r->sound);
     bs_av_input_close(&r->in);
+    pthread_mutex_destroy(&r->size_lock);
     free(r);
 }
 
@@ -151,19 +199,12 @@ bs_sound *bs_video_reader_sound(bs_video_reader *reader)
 
 /* -- packets ----------------------------------------------------------------------------------------- */
 
-static bs_status stop_for_size(bs_video_reader *r, bs_error *err)
-{
-    return bs_fail(err, BS_ERR_LIMIT,
-                   "'%s' has pictures of %d × %d pixels inside, more than the %.1f megapixels that were allowed for it",
-                   r->in.name, atomic_load(&r->large_width), atomic_load(&r->large_height),
-                   (double)r->options.max_pixels / 1e6);
-}
-
 /* Notes what was lost. BS_OK: go on. */
 static bs_status take_error(bs_video_reader *r, int code, bs_error *err)
 {
-    if (atomic_load(&r->too_large))
-        return stop_for_size(r, err);
+    const bs_status size = size_status(r, err);
+    if (size)
+        return size;
     if (code == AVERROR(ENOMEM))
         return bs_av_fail(err, BS_ERR_NOMEM, code, "'%s' cannot be decoded", r->in.name);
     if (r->in.read_error)
@@ -229,6 +270,18 @@ static bs_status next_wanted_packet(bs_video_reader *r, bs_error *err)
     return r->exhausted ? BS_EOF : BS_AGAIN;
 }
 
+static bs_status check_packet(bs_video_reader *r, bs_error *err)
+{
+    uint8_t *data;
+    int size;
+    if (!r->parser || !r->packet->data)
+        return BS_OK;
+    av_parser_parse2(r->parser, r->parsed, &data, &size, r->packet->data, r->packet->size, r->packet->pts,
+                     r->packet->dts, -1);
+    check_size(r, r->parser->format, r->parser->width, r->parser->height);
+    return size_status(r, err);
+}
+
 /* Gives the decoder its next packet, or tells it that there are none. */
 static bs_status feed(bs_video_reader *r, bs_error *err)
 {
@@ -241,6 +294,9 @@ static bs_status feed(bs_video_reader *r, bs_error *err)
     if (status == BS_EOF)
         av_packet_unref(r->packet);
     r->drained = status == BS_EOF;
+    status = check_packet(r, err);
+    if (status)
+        return status;
     const int code = avcodec_send_packet(r->decoder, r->drained ? NULL : r->packet);
     if (r->in.format)
         av_packet_unref(r->packet);
@@ -415,8 +471,10 @@ bs_status bs_video_reader_open_input(bs_video_reader **out, const bs_input *inpu
     bs_video_reader *r = calloc(1, sizeof(*r));
     if (!r)
         return bs_fail(err, BS_ERR_NOMEM, "not enough memory to open a video");
+    pthread_mutex_init(&r->size_lock, NULL);
     const bs_status status = bs_av_input_open(&r->in, input, max_pixels, err);
     if (status) { /* closed already */
+        pthread_mutex_destroy(&r->size_lock);
         free(r);
         return status;
     }
@@ -431,6 +489,7 @@ bs_status bs_video_reader_start(bs_video_reader *r, const bs_video_reader_option
         r->options.threads = 1;
     if (!r->options.max_pixels)
         r->options.max_pixels = r->in.info.photo ? BS_MAX_PHOTO_PIXELS : BS_MAX_VIDEO_PIXELS;
+    r->most_bytes = r->in.info.photo ? INT64_MAX : r->in.info.picture_bytes;
     r->packet = av_packet_alloc();
     r->picture = av_frame_alloc();
     if (!r->packet || !r->picture)
@@ -438,6 +497,8 @@ bs_status bs_video_reader_start(bs_video_reader *r, const bs_video_reader_option
     bs_status status = open_sound(r, err);
     if (!status)
         status = open_decoder(r, err);
+    if (!status)
+        status = open_parser(r, err);
     if (!status && r->in.format && r->options.only_every > 1)
         status = bs_skipper_open(&r->skipper, r->in.format->streams[r->in.video]->codecpar, r->options.only_every, err);
     if (!status) {

@@ -35,6 +35,11 @@ typedef struct bs_video_reader_options {
                            gives the others as `skipped` where the codec lets it leave them out. Those that are
                            given with a picture are the same, to the bit, as without skipping */
     int64_t max_pixels; /* of one coded picture; 0: 16384 × 16384 / 4. More is refused: BS_ERR_LIMIT */
+    /* Asked when a picture of a video takes more memory than all before it, and than the header said: before that
+     * memory is taken, where the decoder lets us. Anything but BS_OK ends the reading with that error. NULL: nobody is
+     * asked. Threads: the reader's or one of the decoder's, never two at once. */
+    bs_status (*larger)(void *opaque, int coded_width, int coded_height, int64_t picture_bytes, bs_error *err);
+    void *opaque;
 } bs_video_reader_options;
 
 typedef struct bs_video_reader_report {
