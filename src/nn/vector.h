@@ -1,8 +1,10 @@
-/* The kernels of one instruction set, from its vector. Included once by avx2.c, avx512.c, sse2.c and neon.c, which
- * define the wide vector:   VEC, LANES, NAME, v_load …, before including vector_ops.h; the register tiles: by including
- * vector_tile.h, in a table `panel_kinds`, widest first; panel_width(n):     how wide the next panel should be when n
- * outputs are left; pack8x8():          half-precision weights of 8 outputs × 8 taps to a panel's columns. See
- * kernels.h for what they compute, vector_tile.h and vector_ops.h for how.
+/* The kernels of one instruction set, from its vector. Included once by avx2.c, avx512.c, sse2.c and neon.c, each of
+ * which defines
+ *   the wide vector:   VEC, LANES, NAME, v_load …, before including vector_ops.h;
+ *   the register tiles: by including vector_tile.h, in a table `panel_kinds`, widest first;
+ *   panel_width(n):     how wide the next panel should be when n outputs are left;
+ *   pack8x8():          half-precision weights of 8 outputs × 8 taps to a panel's columns.
+ * See kernels.h for what they compute, vector_tile.h and vector_ops.h for how.
  *
  * A convolution is a matrix product: pixels × taps times taps × outputs. The outputs are cut into panels of 8 to 48;
  * a panel's weights are converted to float32 and transposed to [tap][output] in scratch when their turn comes.
