@@ -87,6 +87,7 @@ void bs_job_fail(bs_job_run *job, const bs_error *err)
         job->error = *err;
     pthread_mutex_unlock(&job->lock);
     job->stop = true;
+    bs_video_reader_stop(job->reader);
     bs_queue_stop(&job->frames);
     bs_queue_stop(&job->canvases);
     bs_queue_stop(&job->marks);
@@ -185,7 +186,7 @@ static void explain_lack(const bs_process_options *options, bs_error *err)
             options->memory_limit >> 20, options->memory_limit >> 20, lack.text);
 }
 
-/* Until all stages have ended: progress, the caller's wish to stop, and the input's hash. */
+/* Until all stages have ended and the input's hash is known: progress, and the caller's wish to stop. */
 static void watch(bs_job_run *job, const bs_callbacks *callbacks, input_hash *hash, double started)
 {
     double reported = started;
@@ -203,7 +204,7 @@ static void watch(bs_job_run *job, const bs_callbacks *callbacks, input_hash *ha
             reported = bs_clock();
             report_progress(job, callbacks, started);
         }
-    } while (wait_a_tick(job));
+    } while (wait_a_tick(job) || (!hash->done && !job->stop));
 }
 
 static bs_status run_stages(bs_job_run *job, const bs_callbacks *callbacks, input_hash *hash, double started,

@@ -3,6 +3,8 @@
 #ifndef BS_VIDEO_AV_H
 #define BS_VIDEO_AV_H
 
+#include <stdatomic.h>
+
 #include <libavcodec/avcodec.h>
 #include <libavformat/avformat.h>
 #include <libavutil/pixdesc.h>
@@ -33,8 +35,9 @@ typedef struct bs_av_input {
     int fd;         /* owned where own_fd */
     bool own_fd;
     int64_t size, position; /* of the file; where the next read begins */
-    int64_t budget;         /* bytes that may still be read while the header is looked for; < 0: no bound */
-    int read_error;         /* errno of a failed read, 0 */
+    int64_t budget;      /* bytes that may still be read until the header or the next packet is found; < 0: no bound */
+    atomic_bool stopped; /* by another thread: nothing more is read */
+    int read_error;      /* errno of a failed read, 0 */
     AVIOContext *io;
     AVFormatContext *format; /* NULL for a photo */
     int video, audio;        /* chosen streams, -1: none */

@@ -36,6 +36,8 @@ enum {
 static int read_packet(void *opaque, uint8_t *buffer, int size)
 {
     bs_av_input *const in = opaque;
+    if (in->stopped)
+        return AVERROR_EXIT;
     if (in->budget >= 0) {
         if (size > in->budget)
             size = (int)in->budget;

@@ -18,6 +18,7 @@
 enum {
     MAX_ERRORS_IN_A_ROW = 5000, /* damaged packets without one good frame between them: the file is hopeless */
     MAX_DRAIN_ERRORS = 64,
+    SILENT_BYTES = 512 << 20, /* so much without a packet holds none; an 8K picture of raw 16-bit RGB has 190 MB */
     FALLBACK_STEP_US = 40000, /* frame time where nothing is said: 25 frames a second */
 };
 static const int64_t LEAP_US = 3600 * INT64_C(1000000); /* no gap in a video is longer than an hour … */
@@ -192,6 +193,12 @@ bs_video_reader_report bs_video_reader_report_now(const bs_video_reader *reader)
     return report;
 }
 
+void bs_video_reader_stop(bs_video_reader *reader)
+{
+    if (reader)
+        reader->in.stopped = true;
+}
+
 bs_sound *bs_video_reader_sound(bs_video_reader *reader)
 {
     return reader->sound;
@@ -225,9 +232,14 @@ static bs_status next_packet(bs_video_reader *r, bs_error *err)
     }
     while (r->errors < MAX_ERRORS_IN_A_ROW) {
         av_packet_unref(r->packet);
+        r->in.budget = SILENT_BYTES;
         const int code = av_read_frame(r->in.format, r->packet);
-        if (code == AVERROR_EOF)
+        if (r->in.stopped)
+            return bs_fail(err, BS_ERR_CANCELLED, "reading '%s' was stopped", r->in.name);
+        if (code == AVERROR_EOF) {
+            r->report.truncated |= r->in.budget == 0;
             return BS_EOF;
+        }
         if (code < 0) {
             const bs_status status = take_error(r, code, err);
             if (status)

@@ -68,6 +68,10 @@ bs_video_reader_report bs_video_reader_report_now(const bs_video_reader *reader)
 /* The next frame in order of presentation; the caller unrefs it. BS_EOF at the end. */
 bs_status bs_video_reader_read(bs_video_reader *reader, bs_video_frame **out, bs_error *err);
 
+/* Ends a read that goes on in another thread, which then fails with BS_ERR_CANCELLED, as do all later ones. NULL is
+ * allowed. */
+void bs_video_reader_stop(bs_video_reader *reader);
+
 /* NULL where sound was not asked for or the input has none. */
 bs_sound *bs_video_reader_sound(bs_video_reader *reader);
 

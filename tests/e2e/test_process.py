@@ -417,10 +417,10 @@ class Refusals(kit.Case):
 
 
 class Interruption(kit.Case):
-    def start(self, *args):
+    def start(self, *args, video=None):
         """A job that will not end by itself soon, stopped in its midst."""
         process = subprocess.Popen([kit.PROGRAM, "process", "-o", self.tmp / "results", "--model", "heavy",
-                                    "-n", "1", "--json", *args, kit.sample()], env=kit.ENVIRONMENT, text=True,
+                                    "-n", "1", "--json", *args, video or kit.sample()], env=kit.ENVIRONMENT, text=True,
                                    stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         self.addCleanup(process.stdout.close)
         self.addCleanup(process.stderr.close)
@@ -441,6 +441,15 @@ class Interruption(kit.Case):
             self.stop(process, number)
             self.assertEqual(process.returncode, 130)
             self.assertFalse((self.tmp / "results").exists())
+
+    def test_a_file_that_goes_on_without_pictures_can_be_stopped(self):
+        endless = self.tmp / "endless.mpg"
+        kit.ffmpeg("-f", "lavfi", "-i", "testsrc2=s=320x240:d=0.5", "-c:v", "mpeg2video", endless)
+        os.truncate(endless, 100 << 30)
+        process = self.start(video=endless)
+        self.stop(process, signal.SIGINT)
+        self.assertEqual(process.returncode, 130)
+        self.assertFalse((self.tmp / "results").exists())
 
     def test_results_of_an_earlier_run_stay_whole(self):
         self.process(*QUICK, kit.sample())
