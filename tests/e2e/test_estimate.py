@@ -67,10 +67,12 @@ def matrix():
 
 class Estimate(kit.Case):
     def make(self, name, size, frames, how):
+        """Somebody in motion, so that the landmark model is read too, and noise, so that packets are large."""
         clip = self.tmp / f"{size}-{frames}-{name}"
         if not clip.exists():
             sound = ["-f", "lavfi", "-i", "sine=440:sample_rate=48000", "-shortest"] if name.startswith("sound-") else []
-            kit.ffmpeg("-f", "lavfi", "-i", f"testsrc2=s={size}:r=25,noise=alls=8:allf=t", *sound,
+            kit.ffmpeg("-stream_loop", "-1", "-i", kit.sample(), *sound, "-map", "0:v", *(["-map", "1:a"] if sound else []),
+                       "-vf", f"fps=25,scale={size.replace('x', ':')},setsar=1,noise=alls=8:allf=t",
                        "-frames:v", frames, *how, clip)
         return clip
 
@@ -116,7 +118,7 @@ class Estimate(kit.Case):
 
     def test_what_cannot_fit_is_refused_with_both_numbers(self):
         clip = self.tmp / "clip.mp4"
-        kit.ffmpeg("-f", "lavfi", "-i", "testsrc2=s=1920x1080:r=25", "-frames:v", 2, *CODECS["h264-16.mp4"], clip)
+        kit.ffmpeg("-f", "lavfi", "-i", "testsrc2=s=1920x1080:r=25", "-frames:v", 2, *CODECS["h264-16.mkv"], clip)
         result = self.process(clip, code=4, MEMORY_LIMIT_MB=48)
         self.assertRegex(result.stderr, r"needs \d+ MB of memory, there are 48 MB")
         self.assertFalse((self.tmp / "results" / "clip").exists())
