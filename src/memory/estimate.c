@@ -69,7 +69,7 @@ static const decoder_model decoder_models[] = {
     {"cfhd", INTRA, 1, 0, 11.5f, 1, 13.8f},
     {"prores", INTRA, 1, 0, 0.1f, 1, 0.6f},
     {"dnxhd", INTRA, 1, 0, 0.1f, 1, 0.2f},
-    {"png", INTRA, 2, 0, 0.1f, 2, 0.3f},
+    {"png", INTRA, 2, 0, 0.3f, 2, 0.3f},
     {"apng", 0, 2, 0, 0.1f, 2, 0.3f},
     {"huffyuv", INTRA, 1, 0, 1.7f, 1, 5.0f},
     {"ffvhuff", INTRA, 1, 0, 1.7f, 1, 5.0f},
@@ -263,7 +263,7 @@ static void add_up(const bs_video_info *info, const bs_process_options *options,
                    bs_estimate_parts *out)
 {
     /* CODE: of BASE, pages of program and libraries. */
-    enum { BASE = 17 * MB, BASE_NO_VIDEO = 15 * MB, BASE_PHOTO = 14 * MB, CODE = 10 * MB, LEAST = 27 * MB };
+    enum { BASE = 17 * MB, BASE_NO_VIDEO = 12 * MB, BASE_PHOTO = 25 * MB / 2, CODE = 10 * MB, LEAST = 27 * MB };
     int interval = bs_process_interval(options);
     bool video = makes_video(info, outputs);
     bs_estimate_parts parts = {.frugal = out->frugal,
