@@ -92,6 +92,16 @@ class Server(Service):
         return {p.name: {f.name for f in p.iterdir()} for p in pathlib.Path(self.data, "jobs").iterdir()
                 if p.name != ".incoming"}
 
+    def folders_settled(self, expected, seconds=5):
+        """The folders once they are as expected: a job's status is told just before its files go."""
+        until = time.monotonic() + seconds
+        while True:
+            with contextlib.suppress(FileNotFoundError):  # gone while it was looked at
+                found = self.folders()
+                if found == expected or time.monotonic() > until:
+                    return found
+            time.sleep(0.01)
+
     def incoming(self):
         return list(pathlib.Path(self.data, "jobs", ".incoming").iterdir())
 

@@ -35,7 +35,7 @@ class Jobs(unittest.TestCase):
         job = server.submit(made_video())
         status = server.wait(job)
         self.assertEqual((status["status"], status["error"]), ("completed", None), server.log().decode())
-        self.assertEqual(server.folders(), {job: RESULTS})
+        self.assertEqual(server.folders_settled({job: RESULTS}), {job: RESULTS})
         self.assertTrue(end_within(server.processes()["job"]))
         self.assertEqual(server.incoming(), [])
         if "build-" not in service.PROGRAM:  # a sanitizer's memory is not the job's
@@ -74,7 +74,7 @@ class Jobs(unittest.TestCase):
         self.assertEqual(server.wait(job)["status"], "cancelled")
         self.assertTrue(end_within(running))
         self.assertLess(time.monotonic() - begin, 5)  # far above a second only on a machine that stands still
-        self.assertEqual(server.folders(), {})
+        self.assertEqual(server.folders_settled({}), {})
 
     def test_cancelling_a_pending_job_ends_it_at_once(self):
         server = self.serve(MAX_CONCURRENT_PROCESSING=1)
@@ -85,7 +85,7 @@ class Jobs(unittest.TestCase):
         self.assertEqual(set(server.folders()), {first})
         self.assertEqual(server.request("DELETE", f"/api/cleanup/{first}").status, 200)
         self.assertEqual(server.get(f"/api/status/{first}").status, 404)
-        self.assertEqual(server.folders(), {})
+        self.assertEqual(server.folders_settled({}), {})
         self.assertTrue(end_within(server.processes()["job"]))
 
     def test_a_job_that_takes_too_long_is_stopped_and_says_so(self):
@@ -93,7 +93,7 @@ class Jobs(unittest.TestCase):
         status = server.wait(server.submit(long_video(), mode="quality"))
         self.assertEqual(status["status"], "failed")
         self.assertIn("JOB_TIMEOUT_SECONDS", status["error"])
-        self.assertEqual(server.folders(), {})
+        self.assertEqual(server.folders_settled({}), {})
 
     def test_at_sigterm_running_jobs_finish_and_waiting_ones_run_at_the_next_start(self):
         server = self.serve(MAX_CONCURRENT_PROCESSING=1)
@@ -134,7 +134,7 @@ class Jobs(unittest.TestCase):
         server.start()
         status = server.wait(job)
         self.assertEqual((status["status"], status["attempts"]), ("completed", 2))
-        self.assertEqual(server.folders(), {job: RESULTS})
+        self.assertEqual(server.folders_settled({job: RESULTS}), {job: RESULTS})
         self.assertEqual(server.incoming(), [])
 
     def test_a_second_server_on_the_same_folder_takes_nothing_away(self):
@@ -190,7 +190,7 @@ class Jobs(unittest.TestCase):
             time.sleep(0.01)
         self.assertEqual((status["status"], status["attempts"]), ("failed", 2))
         self.assertIn("killed from outside (signal 9), in each of its 2 attempts", status["error"])
-        self.assertEqual(server.folders(), {})
+        self.assertEqual(server.folders_settled({}), {})
 
     def test_what_is_older_than_its_age_goes(self):
         server = self.serve(JOB_MAX_AGE_SECONDS=1)
@@ -201,7 +201,7 @@ class Jobs(unittest.TestCase):
         while server.get(f"/api/status/{job}").status != 404 and time.monotonic() < until:
             server.get("/")
             time.sleep(0.05)
-        self.assertEqual(server.folders(), {})
+        self.assertEqual(server.folders_settled({}), {})
         self.assertEqual(server.get(f"/api/status/{job}").status, 404)
 
     @unittest.skipIf("build-" in service.PROGRAM, "skipped: a sanitizer's memory is too large to be searched")
@@ -263,7 +263,7 @@ class Jobs(unittest.TestCase):
         unknown = server.jobs("show", "0" * 32)
         self.assertEqual(unknown.returncode, 2)
         self.assertIn("there is no job", unknown.stderr)
-        self.assertEqual(server.folders(), {})
+        self.assertEqual(server.folders_settled({}), {})
 
 
 if __name__ == "__main__":
