@@ -405,7 +405,7 @@ static void sum_up(bs_job_run *job, input_hash *hash, double started, double cpu
     out->stage = job->stage;
     out->reserved_memory = job->plan.total;
     snprintf(out->lean, sizeof(out->lean), "%s", job->plan.lean);
-    bs_statistics_finish(&job->statistics, out);
+    bs_statistics_finish(&job->statistics, job->options, out);
     bs_sha256_hex(&hash->sha, out->sha256);
     snprintf(out->isa, sizeof(out->isa), "%s", bs_pose_isa(job->pose));
     out->decoder_threads = job->plan.decoder_threads;

@@ -107,28 +107,46 @@ static double share(int64_t part, int64_t whole)
     return whole > 0 ? (double)part / (double)whole : 0;
 }
 
-static void give_advice(const bs_summary *s, int64_t found, char *out, size_t size)
+/* What would look harder than the job did; "" after the hardest. */
+static const char *harder_mode(const bs_process_options *options)
+{
+    switch (options->mode) {
+    case BS_MODE_QUALITY: return "";
+    case BS_MODE_SMART: return "; the mode quality looks harder";
+    default: return "; the modes smart and quality look harder";
+    }
+}
+
+/* What may tell left and right apart better than the job did. */
+static const char *clearer_sides(const bs_process_options *options)
+{
+    bool closer = bs_process_interval(options) > 1, larger = bs_process_model(options) != BS_MODEL_HEAVY;
+    return closer && larger ? "; a smaller interval or the model heavy may tell them apart"
+           : closer         ? "; a smaller interval may tell them apart"
+           : larger         ? "; the model heavy may tell them apart"
+                            : "; which side is which is uncertain there";
+}
+
+/* Nothing is recommended that was done. */
+static void give_advice(const bs_summary *s, int64_t found, const bs_process_options *options, char *out, size_t size)
 {
     double swapped = share(s->swapped_suspect, found);
     out[0] = '\0';
     if (s->frames_analysed == 0)
         return;
     if (found == 0)
-        snprintf(out, size,
-                 "Nobody was found: a person should be seen whole, well lit and not too small; "
-                 "the modes smart and quality look harder.");
+        snprintf(out, size, "Nobody was found: a person should be seen whole, well lit and not too small%s.",
+                 harder_mode(options));
     else if (s->detection_rate < 0.8)
-        snprintf(out, size, "Nobody was found in %.0f %% of the frames; the modes smart and quality look harder.",
-                 100 * (1 - s->detection_rate));
+        snprintf(out, size, "Nobody was found in %.0f %% of the frames%s.", 100 * (1 - s->detection_rate),
+                 harder_mode(options));
     else if (s->feet_outside > 0.2)
         snprintf(out, size,
                  "The feet are outside the picture in %.0f %% of the frames; their landmarks are guesses there.",
                  100 * s->feet_outside);
     else if (swapped > 0.05)
-        snprintf(out, size,
-                 "Left and right seem exchanged in %.0f %% of the frames; a smaller interval or the model "
-                 "heavy may tell them apart.",
-                 100 * swapped);
+        snprintf(out, size, "Left and right seem exchanged in %.0f %% of the frames%s.", 100 * swapped,
+                 clearer_sides(options));
     else if (s->average_quality < 0.6)
         snprintf(out, size, "The body is hard to see (mean visibility %.2f); more light or a nearer view would help.",
                  s->average_quality);
@@ -141,7 +159,7 @@ static void give_advice(const bs_summary *s, int64_t found, char *out, size_t si
                  s->frames_damaged);
 }
 
-void bs_statistics_finish(const bs_statistics *s, bs_summary *out)
+void bs_statistics_finish(const bs_statistics *s, const bs_process_options *options, bs_summary *out)
 {
     out->frames_analysed = s->analysed;
     out->frames_detected = s->detected;
@@ -152,5 +170,5 @@ void bs_statistics_finish(const bs_statistics *s, bs_summary *out)
     out->swapped_suspect = s->swapped;
     out->landmarks_outside = s->outside;
     out->feet_outside = share(s->feet_outside, s->found);
-    give_advice(out, s->found, out->advice, sizeof(out->advice));
+    give_advice(out, s->found, options, out->advice, sizeof(out->advice));
 }

@@ -17,8 +17,9 @@ typedef struct bs_statistics {
 
 void bs_statistics_init(bs_statistics *statistics, int width, int height);
 void bs_statistics_add(bs_statistics *statistics, const bs_pose_result *result, int64_t time_us);
-/* Fills the frame counts, quality, suspects and the advice; frames_damaged must be in `out` already. */
-void bs_statistics_finish(const bs_statistics *statistics, bs_summary *out);
+/* Fills the frame counts, quality, suspects and the advice, which knows what the job did; frames_damaged must be in
+ * `out` already. */
+void bs_statistics_finish(const bs_statistics *statistics, const bs_process_options *options, bs_summary *out);
 
 /* Mean visibility of a person's landmarks, 0–1. */
 float bs_mean_visibility(const bs_person *person);

@@ -123,11 +123,20 @@ static void stand(float x, float y)
     }
 }
 
-static bs_summary sum_up(void)
+static bs_summary sum_up_after(bs_mode mode, int model, int interval)
 {
     bs_summary summary = {0};
-    bs_statistics_finish(&statistics, &summary);
+    bs_process_options options = bs_process_defaults();
+    options.mode = mode;
+    options.model = model;
+    options.interval = interval;
+    bs_statistics_finish(&statistics, &options, &summary);
     return summary;
+}
+
+static bs_summary sum_up(void)
+{
+    return sum_up_after(BS_MODE_FAST, -1, 0);
 }
 
 static void found_and_missing_frames_add_up(void **state)
@@ -187,6 +196,39 @@ static void left_and_right_exchanged_is_suspected(void **state)
     assert_int_equal(sum_up().swapped_suspect, 1);
     bs_statistics_add(&statistics, &result, 200000); /* and stays so: no exchange */
     assert_int_equal(sum_up().swapped_suspect, 1);
+}
+
+static bool advises(bs_mode mode, int model, int interval, const char *what)
+{
+    return strstr(sum_up_after(mode, model, interval).advice, what) != NULL;
+}
+
+static void what_was_done_is_never_advised(void **state)
+{
+    bs_statistics_init(&statistics, 1000, 1000);
+    result.people = 0;
+    bs_statistics_add(&statistics, &result, 0);
+    for (int found = 0; found < 2; found++) { /* nobody at all, then somebody in a few frames */
+        assert_true(advises(BS_MODE_ULTRA_FAST, -1, 0, "the modes smart and quality"));
+        assert_true(advises(BS_MODE_FAST, -1, 0, "the modes smart and quality"));
+        assert_true(advises(BS_MODE_SMART, -1, 0, "the mode quality") && !advises(BS_MODE_SMART, -1, 0, "smart"));
+        assert_true(advises(BS_MODE_QUALITY, -1, 0, "Nobody was found") && !advises(BS_MODE_QUALITY, -1, 0, "mode"));
+        stand(0.5f, 0.2f);
+        bs_statistics_add(&statistics, &result, 1000000);
+    }
+
+    bs_statistics_init(&statistics, 1000, 1000);
+    for (int i = 0; i < 4; i++) { /* the sides change in every frame */
+        stand(0.5f, 0.2f);
+        for (int l = BS_LEFT_SHOULDER; l < BS_LANDMARKS && i % 2; l++)
+            result.person[0].landmark[l].x = 1 - result.person[0].landmark[l].x;
+        bs_statistics_add(&statistics, &result, i * 100000);
+    }
+    assert_true(advises(BS_MODE_FAST, -1, 3, "a smaller interval or the model heavy"));
+    assert_true(advises(BS_MODE_QUALITY, -1, 3, "smaller interval") && !advises(BS_MODE_QUALITY, -1, 3, "heavy"));
+    assert_true(advises(BS_MODE_FAST, -1, 1, "heavy") && !advises(BS_MODE_FAST, -1, 1, "interval"));
+    assert_true(advises(BS_MODE_QUALITY, -1, 0, "exchanged"));
+    assert_false(advises(BS_MODE_QUALITY, -1, 0, "heavy") || advises(BS_MODE_QUALITY, -1, 0, "interval"));
 }
 
 static void turning_round_in_a_second_is_not_suspected(void **state)
@@ -254,6 +296,7 @@ int main(void)
         cmocka_unit_test(nobody_at_all_is_said),
         cmocka_unit_test(feet_outside_the_picture_are_said),
         cmocka_unit_test(left_and_right_exchanged_is_suspected),
+        cmocka_unit_test(what_was_done_is_never_advised),
         cmocka_unit_test(turning_round_in_a_second_is_not_suspected),
         cmocka_unit_test(walking_across_the_picture_is_not_suspected),
         cmocka_unit_test(zero_chooses_what_the_mode_says),
