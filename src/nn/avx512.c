@@ -3,53 +3,15 @@
 #include "vector_common.h"
 #include "x86_pack.h"
 
-#define VEC         __m256
-#define LANES       8
-#define NAME(f)     f##_8
-#define v_load      _mm256_loadu_ps
-#define v_store     _mm256_storeu_ps
-#define v_set1      _mm256_set1_ps
-#define v_broadcast _mm256_broadcast_ss
-#define v_fma       _mm256_fmadd_ps
-#define v_add       _mm256_add_ps
-#define v_sub       _mm256_sub_ps
-#define v_mul       _mm256_mul_ps
-#define v_max       _mm256_max_ps
-#define v_min       _mm256_min_ps
+#include "vector_m256.h"
 #include "vector_ops.h"
 
-#define TILE tile_8x24
-#define ROWS 8
-#define COLS 3
-#include "vector_tile.h"
-#define TILE tile_4x24
-#define ROWS 4
-#define COLS 3
-#include "vector_tile.h"
-#define TILE tile_2x24
-#define ROWS 2
-#define COLS 3
-#include "vector_tile.h"
-#define TILE tile_1x24
-#define ROWS 1
-#define COLS 3
-#include "vector_tile.h"
-#define TILE tile_8x8
-#define ROWS 8
-#define COLS 1
-#include "vector_tile.h"
-#define TILE tile_4x8
-#define ROWS 4
-#define COLS 1
-#include "vector_tile.h"
-#define TILE tile_2x8
-#define ROWS 2
-#define COLS 1
-#include "vector_tile.h"
-#define TILE tile_1x8
-#define ROWS 1
-#define COLS 1
-#include "vector_tile.h"
+#define WIDTH     24
+#define MOST_ROWS 8
+#include "vector_panel.h"
+#define WIDTH     8
+#define MOST_ROWS 8
+#include "vector_panel.h"
 
 #undef VEC
 #undef LANES
@@ -86,54 +48,15 @@ static inline int vector_channels(int channels)
     return channels / 8 * 8;
 }
 
-#define TILE tile_8x48
-#define ROWS 8
-#define COLS 3
-#include "vector_tile.h"
-#define TILE tile_4x48
-#define ROWS 4
-#define COLS 3
-#include "vector_tile.h"
-#define TILE tile_2x48
-#define ROWS 2
-#define COLS 3
-#include "vector_tile.h"
-#define TILE tile_1x48
-#define ROWS 1
-#define COLS 3
-#include "vector_tile.h"
-#define TILE tile_8x32
-#define ROWS 8
-#define COLS 2
-#include "vector_tile.h"
-#define TILE tile_4x32
-#define ROWS 4
-#define COLS 2
-#include "vector_tile.h"
-#define TILE tile_2x32
-#define ROWS 2
-#define COLS 2
-#include "vector_tile.h"
-#define TILE tile_1x32
-#define ROWS 1
-#define COLS 2
-#include "vector_tile.h"
-#define TILE tile_8x16
-#define ROWS 8
-#define COLS 1
-#include "vector_tile.h"
-#define TILE tile_4x16
-#define ROWS 4
-#define COLS 1
-#include "vector_tile.h"
-#define TILE tile_2x16
-#define ROWS 2
-#define COLS 1
-#include "vector_tile.h"
-#define TILE tile_1x16
-#define ROWS 1
-#define COLS 1
-#include "vector_tile.h"
+#define WIDTH     48
+#define MOST_ROWS 8
+#include "vector_panel.h"
+#define WIDTH     32
+#define MOST_ROWS 8
+#include "vector_panel.h"
+#define WIDTH     16
+#define MOST_ROWS 8
+#include "vector_panel.h"
 
 static const panel_kind panel_kinds[] = {
     {48, {{8, tile_8x48}, {4, tile_4x48}, {2, tile_2x48}, {1, tile_1x48}}},

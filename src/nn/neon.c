@@ -54,64 +54,7 @@ static inline void pack8x8(const uint8_t *from, size_t row_bytes, float *out, si
     }
 }
 
-#define TILE tile_4x24
-#define ROWS 4
-#define COLS 6
-#include "vector_tile.h"
-#define TILE tile_2x24
-#define ROWS 2
-#define COLS 6
-#include "vector_tile.h"
-#define TILE tile_1x24
-#define ROWS 1
-#define COLS 6
-#include "vector_tile.h"
-#define TILE tile_6x16
-#define ROWS 6
-#define COLS 4
-#include "vector_tile.h"
-#define TILE tile_4x16
-#define ROWS 4
-#define COLS 4
-#include "vector_tile.h"
-#define TILE tile_2x16
-#define ROWS 2
-#define COLS 4
-#include "vector_tile.h"
-#define TILE tile_1x16
-#define ROWS 1
-#define COLS 4
-#include "vector_tile.h"
-#define TILE tile_8x8
-#define ROWS 8
-#define COLS 2
-#include "vector_tile.h"
-#define TILE tile_4x8
-#define ROWS 4
-#define COLS 2
-#include "vector_tile.h"
-#define TILE tile_2x8
-#define ROWS 2
-#define COLS 2
-#include "vector_tile.h"
-#define TILE tile_1x8
-#define ROWS 1
-#define COLS 2
-#include "vector_tile.h"
-
-static const panel_kind panel_kinds[] = {
-    {24, {{4, tile_4x24}, {2, tile_2x24}, {1, tile_1x24}}},
-    {16, {{6, tile_6x16}, {4, tile_4x16}, {2, tile_2x16}, {1, tile_1x16}}},
-    {8, {{8, tile_8x8}, {4, tile_4x8}, {2, tile_2x8}, {1, tile_1x8}}},
-};
-
-/* 24 at a time, and 16 where that makes the rest come out even. */
-static inline int panel_width(int left)
-{
-    const int rounded = (left + 7) / 8 * 8;
-    return rounded <= 24 ? rounded : rounded % 24 == 8 ? 16 : 24;
-}
-
+#include "vector_panels_24.h"
 #include "vector.h"
 
 const bs_nn_kernels bs_nn_neon = {.name = "neon", .scratch = scratch_of, .run = run};

@@ -28,7 +28,7 @@ typedef struct bs_nn_shape {
 typedef struct bs_nn_options {
     unsigned outputs;   /* bit i: output i of the graph is wanted; 0: all */
     int threads;        /* inside one inference, the caller's included, no more than CPUs; 0 or 1: that one alone */
-    const char *isa;    /* NULL: the best of this CPU; "portable", "avx2", "avx512", "neon" */
+    const char *isa;    /* NULL: the best of this CPU; "avx512", "avx2", "sse2", "neon", "portable" */
     bs_nn_arena *arena; /* NULL: its own; else shared with others that never run at the same time */
     bool drop_weights;  /* pages of the mapped file are given back once their weights were used: about 1 MB of them is
                            resident at a time in place of all, for some 2 % of the time (they come back from the page
@@ -71,7 +71,7 @@ const char *bs_nn_isa(const bs_nn *nn);
 
 /* Time by kind of operator, for the bench. Off until switched on. */
 typedef struct bs_nn_profile_entry {
-    const char *kind; /* "conv 1x1", "depthwise", … static storage */
+    const char *kind; /* "conv 1×1", "depthwise", … static storage */
     double seconds, mmac;
     int count;
 } bs_nn_profile_entry;

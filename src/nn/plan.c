@@ -140,8 +140,7 @@ static int root_of(const planner *p, int t, size_t *offset)
     return t;
 }
 
-/* RESHAPE is another name for its input; the pieces of a CONCAT are written into their places in the result,
- * those that cannot be are copied (a step for each). */
+/* RESHAPE is another name for its input. */
 static void fold_views(planner *p)
 {
     for (int i = 0; i < p->m->op_count; i++) {
@@ -180,6 +179,7 @@ static bs_nn_step *add_step(planner *p, int in, int other, int out)
     return s;
 }
 
+/* The pieces of a CONCAT are written into their places in the result; those that cannot be are copied, a step each. */
 static void plan_concat(planner *p, const bs_nn_op *op)
 {
     size_t offset = 0;

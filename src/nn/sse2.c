@@ -26,22 +26,9 @@ static inline int vector_channels(int channels)
     return channels / 4 * 4;
 }
 
-#define TILE tile_6x8
-#define ROWS 6
-#define COLS 2
-#include "vector_tile.h"
-#define TILE tile_4x8
-#define ROWS 4
-#define COLS 2
-#include "vector_tile.h"
-#define TILE tile_2x8
-#define ROWS 2
-#define COLS 2
-#include "vector_tile.h"
-#define TILE tile_1x8
-#define ROWS 1
-#define COLS 2
-#include "vector_tile.h"
+#define WIDTH     8
+#define MOST_ROWS 6
+#include "vector_panel.h"
 
 static const panel_kind panel_kinds[] = {{8, {{6, tile_6x8}, {4, tile_4x8}, {2, tile_2x8}, {1, tile_1x8}}}};
 

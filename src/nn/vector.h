@@ -1,7 +1,7 @@
 /* The kernels of one instruction set, from its vector. Included once by avx2.c, avx512.c, sse2.c and neon.c, each of
  * which defines
  *   the wide vector:   VEC, LANES, NAME, v_load …, before including vector_ops.h;
- *   the register tiles: by including vector_tile.h, in a table `panel_kinds`, widest first;
+ *   the register tiles: by including vector_panel.h, in a table `panel_kinds`, widest first;
  *   panel_width(n):     how wide the next panel should be when n outputs are left;
  *   pack8x8():          half-precision weights of 8 outputs × 8 taps to a panel's columns.
  * See kernels.h for what they compute, vector_tile.h and vector_ops.h for how.
@@ -14,19 +14,23 @@
 enum {
     PACKED_FLOATS = 64 * 1024, /* up to here all panels are packed at once */
     BLOCK_PIXELS = 64,
-    MAX_ROWS = 8, /* of a tile */
+    MAX_ROWS = 8,   /* of a tile */
+    MAX_WIDTH = 48, /* of a panel */
 };
 
-static int panel_count_and_floats(const bs_nn_step *s, size_t taps, size_t *floats)
+/* Up to whole vectors of any instruction set. */
+static size_t whole_vectors(size_t floats)
 {
-    int count = 0;
-    *floats = 0;
-    for (int o = 0; o < s->out_shape.channels; count++) {
-        int width = panel_width(s->out_shape.channels - o);
-        *floats += (size_t)width * taps;
-        o += width;
-    }
-    return count;
+    return (floats + 15) / 16 * 16;
+}
+
+/* Of all panels together. */
+static size_t panel_floats(const bs_nn_step *s, size_t taps)
+{
+    size_t outputs = 0;
+    while (outputs < (size_t)s->out_shape.channels)
+        outputs += (size_t)panel_width(s->out_shape.channels - (int)outputs);
+    return outputs * taps;
 }
 
 typedef struct conv_state {
@@ -39,21 +43,30 @@ typedef struct conv_state {
     float *packed;
 } conv_state;
 
+/* The last panel may begin at the last output. */
+static size_t bias_floats(const bs_nn_step *s)
+{
+    return whole_vectors((size_t)s->out_shape.channels + MAX_WIDTH);
+}
+
+static size_t pixel_floats(const conv_state *c)
+{
+    return c->pointwise ? 0 : whole_vectors((size_t)c->taps);
+}
+
 static conv_state conv_open(const bs_nn_step *s, float *scratch)
 {
-    size_t floats;
     conv_state c = {.s = s, .taps = s->kernel_h * s->kernel_w * s->in_shape.channels};
     bool one = s->kernel_h == 1 && s->kernel_w == 1 && s->stride_h == 1 && s->stride_w == 1;
     bool all = s->kernel_h == s->in_shape.height && s->kernel_w == s->in_shape.width && s->out_shape.height == 1 &&
                s->out_shape.width == 1;
     c.pointwise = !s->pad_top && !s->pad_left && (one || all) &&
                   (all || (s->in_shape.height == s->out_shape.height && s->in_shape.width == s->out_shape.width));
-    panel_count_and_floats(s, (size_t)c.taps, &floats);
-    c.together = !c.pointwise || floats <= PACKED_FLOATS;
+    c.together = !c.pointwise || panel_floats(s, (size_t)c.taps) <= PACKED_FLOATS;
     if (scratch) { /* NULL: only what kind of convolution it is */
         c.bias = scratch;
-        c.pixel = c.bias + (s->out_shape.channels + 63) / 16 * 16;
-        c.packed = c.pixel + (c.pointwise ? 0 : (c.taps + 15) / 16 * 16);
+        c.pixel = c.bias + bias_floats(s);
+        c.packed = c.pixel + pixel_floats(&c);
     }
     return c;
 }
@@ -61,12 +74,8 @@ static conv_state conv_open(const bs_nn_step *s, float *scratch)
 static size_t conv_scratch(const bs_nn_step *s)
 {
     conv_state c = conv_open(s, NULL);
-    size_t floats, widest = (size_t)panel_kinds[0].width * (size_t)c.taps;
-    panel_count_and_floats(s, (size_t)c.taps, &floats);
-    return (size_t)(s->out_shape.channels + 63) / 16 * 16 + (c.pointwise ? 0 : (size_t)(c.taps + 15) / 16 * 16) +
-           (c.together        ? floats
-            : widest < floats ? widest
-                              : floats);
+    const size_t all = panel_floats(s, (size_t)c.taps), widest = (size_t)panel_kinds[0].width * (size_t)c.taps;
+    return bias_floats(s) + pixel_floats(&c) + (c.together || all < widest ? all : widest);
 }
 
 /* Dense weights or biases as floats. */
@@ -142,7 +151,7 @@ static void run_tiles(const panel_kind *kind, tile_job job, int rows)
 /* The same where the panel is wider than the outputs or the addend that are left: by way of a small buffer. */
 static void run_tiles_ragged(const panel_kind *kind, tile_job job, int rows, int valid, int addends)
 {
-    float buffer[MAX_ROWS * 48] __attribute__((aligned(64)));
+    float buffer[MAX_ROWS * MAX_WIDTH] __attribute__((aligned(64)));
     while (rows > 0) {
         tile_job part = job;
         int some = min_int(rows, MAX_ROWS);
@@ -310,7 +319,7 @@ static void conv(const bs_nn_step *s, float *scratch, int part, int parts)
 {
     conv_state c = conv_open(s, scratch);
     get_floats(&s->bias, 0, (size_t)s->out_shape.channels, c.bias);
-    memset(c.bias + s->out_shape.channels, 0, sizeof(float) * 48);
+    memset(c.bias + s->out_shape.channels, 0, sizeof(float) * MAX_WIDTH);
     if (c.pointwise)
         conv_pointwise(&c, part, parts);
     else
@@ -350,7 +359,7 @@ static void depthwise(const bs_nn_step *s, float *scratch, int part, int parts)
         const int end = min_int(begin + chunk, last), count = end - begin;
         const size_t share = s->ahead_bytes * (size_t)count / (size_t)vectors;
         prefetch_bytes(s->ahead ? s->ahead + s->ahead_bytes * (size_t)begin / (size_t)vectors : NULL, share);
-        float *bias = scratch, *weights = scratch + (count + 15) / 16 * 16;
+        float *bias = scratch, *weights = scratch + whole_vectors((size_t)count);
         get_floats(&s->bias, (size_t)begin, (size_t)count, bias);
         for (int j = 0; j < s->kernel_w; j++)
             for (int i = 0; i < s->kernel_h; i++)

@@ -1,5 +1,6 @@
 /* One register tile of a matrix product: ROWS pixels × COLS vectors of outputs. Included once per tile, with
- *   TILE  its name;  ROWS 1, 2, 4, 6 or 8;  COLS 1, 2, 3, 4 or 6;  and the vector (VEC, LANES, v_load … see vector.h).
+ *   ROWS 1, 2, 4, 6 or 8;  COLS 1, 2, 3, 4 or 6;  WIDTH = COLS · LANES, for its name, tile_ROWSxWIDTH;
+ * and the vector (VEC, LANES, v_load … see vector.h). vector_panel.h does so.
  * Accumulators are ROWS × COLS named variables, because GCC 12 keeps those in registers and spills an array;
  * look at the assembly after a change: the loop over k must hold nothing but loads, broadcasts and FMAs.
  *
@@ -9,6 +10,8 @@
 
 #define V_PASTE_(a, b)   a##b
 #define V_PASTE(a, b)    V_PASTE_(a, b)
+#define V_TILE_(r, w)    tile_##r##x##w
+#define V_TILE(r, w)     V_TILE_(r, w)
 #define V_COL_1(X, r, g) X(r, g, 0)
 #define V_COL_2(X, r, g) V_COL_1(X, r, g) X(r, g, 1)
 #define V_COL_3(X, r, g) V_COL_2(X, r, g) X(r, g, 2)
@@ -23,7 +26,7 @@
 #define V_ROW_8(X) V_ROW_6(X) X(6, 1) X(7, 1)
 #define V_ROWS(X)  V_PASTE(V_ROW_, ROWS)(X)
 
-static void TILE(const tile_job *job)
+static void V_TILE(ROWS, WIDTH)(const tile_job *job)
 {
     const size_t stride1 = job->a_stride * sizeof(float), stride2 = 2 * stride1, stride3 = 3 * stride1;
     const float *b = job->b;
@@ -76,6 +79,8 @@ static void TILE(const tile_job *job)
 
 #undef V_PASTE_
 #undef V_PASTE
+#undef V_TILE_
+#undef V_TILE
 #undef V_COL_1
 #undef V_COL_2
 #undef V_COL_3
@@ -99,6 +104,4 @@ static void TILE(const tile_job *job)
 #undef T_ADD_ROW
 #undef T_STORE
 #undef T_STORE_ROW
-#undef TILE
 #undef ROWS
-#undef COLS
