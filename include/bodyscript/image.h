@@ -76,6 +76,17 @@ static inline bool bs_orientation_swaps(bs_orientation o)
     return o >= BS_ORIENT_TRANSPOSE;
 }
 
+/* True when walking the displayed picture from its top left corner walks the stored one from its right edge; from its
+ * bottom edge. */
+static inline bool bs_orientation_from_right(bs_orientation o)
+{
+    return o == BS_ORIENT_MIRROR || o == BS_ORIENT_ROTATE_180 || o == BS_ORIENT_TRANSVERSE || o == BS_ORIENT_ROTATE_270;
+}
+static inline bool bs_orientation_from_bottom(bs_orientation o)
+{
+    return o == BS_ORIENT_FLIP || o == BS_ORIENT_ROTATE_180 || o == BS_ORIENT_TRANSVERSE || o == BS_ORIENT_ROTATE_90;
+}
+
 static inline int bs_image_displayed_width(const bs_image *im)
 {
     return bs_orientation_swaps(im->orientation) ? im->height : im->width;

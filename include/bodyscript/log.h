@@ -1,7 +1,8 @@
 /* One log for the whole program: lines on standard error, as text or JSON.
  *
  * Only programs configure it; the engine logs through it and never prints. Text from outside is escaped, so
- * a line is always one line. Nothing that happens once per frame is above BS_LOG_TRACE. Threads: any. */
+ * a line is always one line. Nothing that happens once per frame is above BS_LOG_TRACE.
+ * Threads: bs_log and bs_log_enabled any; bs_log_configure before there are others. */
 #ifndef BODYSCRIPT_LOG_H
 #define BODYSCRIPT_LOG_H
 

@@ -64,14 +64,14 @@ typedef struct bs_progress {
     uint64_t memory; /* resident bytes of this process now */
 } bs_progress;
 
+/* All are called from the calling thread, and each may be NULL. */
 typedef struct bs_callbacks {
-    void (*progress)(void *opaque,
-                     const bs_progress *progress); /* at most ten times a second; from the calling thread */
-    bool (*cancelled)(void *opaque);               /* asked every 20 ms, from the calling thread: true stops the job
-                                                      with BS_ERR_CANCELLED */
-    void (*note)(
-        void *opaque,
-        const char *sentence); /* what a person should know ("8 of 300 frames were damaged"); from the calling thread */
+    /* At most ten times a second. */
+    void (*progress)(void *opaque, const bs_progress *progress);
+    /* Asked every 20 ms: true stops the job with BS_ERR_CANCELLED. */
+    bool (*cancelled)(void *opaque);
+    /* What a person should know: "8 of 300 frames were damaged". */
+    void (*note)(void *opaque, const char *sentence);
     void *opaque;
 } bs_callbacks;
 
@@ -105,7 +105,7 @@ typedef struct bs_summary {
 } bs_summary;
 
 /* Parts of a job's peak memory, in bytes; `total` is what a job reserves. docs/memory.md explains each. */
-typedef struct bs_estimate {
+typedef struct bs_estimate_parts {
     uint64_t base;  /* program, libraries, stacks */
     uint64_t model; /* engine: arenas, and mapped weights in use */
     uint64_t demuxer, decoder, frames, convert, encoder, outputs;

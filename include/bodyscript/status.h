@@ -44,7 +44,7 @@ typedef struct bs_error {
 bs_status bs_fail(bs_error *err, bs_status status, const char *format, ...) BS_PRINTF(3, 4);
 bs_status bs_failv(bs_error *err, bs_status status, const char *format, va_list args);
 
-/* The exit code of design 5.2 that belongs to a status. */
+/* What a program that ends with this status exits with. */
 int bs_exit_code(bs_status status);
 
 #ifdef __cplusplus

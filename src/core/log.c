@@ -4,17 +4,11 @@
 #include <time.h>
 
 #include <bodyscript/log.h>
-#include <bodyscript/version.h>
 
 static bs_log_level log_level = BS_LOG_WARNING;
 static bs_log_format log_format = BS_LOG_TEXT;
 
 static const char *const level_names[] = {"error", "warning", "info", "debug", "trace"};
-
-const char *bs_version(void)
-{
-    return BS_VERSION;
-}
 
 void bs_log_configure(bs_log_level level, bs_log_format format)
 {
@@ -27,9 +21,10 @@ bool bs_log_enabled(bs_log_level level)
     return level <= log_level;
 }
 
-/* Appends `text` with everything escaped that could end a line or a JSON string. */
-static size_t append_escaped(char *out, size_t at, size_t capacity, const char *text)
+/* `text` with everything escaped that could end a line or a JSON string. */
+static void escape(char *out, size_t capacity, const char *text)
 {
+    size_t at = 0;
     for (const unsigned char *c = (const unsigned char *)text; *c && at + 7 < capacity; c++) {
         if (*c == '"' && log_format == BS_LOG_JSON)
             at += (size_t)sprintf(out + at, "\\\"");
@@ -41,7 +36,6 @@ static size_t append_escaped(char *out, size_t at, size_t capacity, const char *
             out[at++] = (char)*c;
     }
     out[at] = '\0';
-    return at;
 }
 
 void bs_log(bs_log_level level, const char *area, const char *format, ...)
@@ -54,7 +48,7 @@ void bs_log(bs_log_level level, const char *area, const char *format, ...)
     va_start(args, format);
     vsnprintf(message, sizeof(message), format, args);
     va_end(args);
-    append_escaped(escaped, 0, sizeof(escaped), message);
+    escape(escaped, sizeof(escaped), message);
 
     struct timespec now;
     struct tm utc;

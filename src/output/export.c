@@ -2,6 +2,7 @@
  * each frame, after the last one. The document is read twice: the first time to see that it is whole, and to know
  * what a header has to say. */
 #include <jansson.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -11,6 +12,9 @@
 #include "output/csv.h"
 #include "output/frames_reader.h"
 #include "output/sink.h"
+
+/* What the document may say: beyond it is nonsense, and no int64_t of microseconds. */
+static const double MOST_SECONDS = 1e12, MOST_RATE = 1e6;
 
 typedef struct exporter {
     int person;
@@ -71,10 +75,12 @@ static bs_status read_frame(const char *text, frame *out, bs_error *err)
 {
     json_t *object = json_loads(text, JSON_REJECT_DUPLICATES, NULL), *people = json_object_get(object, "people");
     json_t *id = json_object_get(object, "frame_id"), *time = json_object_get(object, "timestamp");
-    bool whole = json_is_integer(id) && json_is_number(time) && json_array_size(people) <= BS_MAX_PEOPLE;
+    const double seconds = json_number_value(time);
+    bool whole = json_is_integer(id) && json_is_number(time) && fabs(seconds) < MOST_SECONDS &&
+                 json_array_size(people) <= BS_MAX_PEOPLE;
     out->text = text;
     out->id = json_integer_value(id);
-    out->time_us = (int64_t)(json_number_value(time) * 1e6 + 0.5);
+    out->time_us = whole ? llround(seconds * 1e6) : 0;
     out->result->people = (int)json_array_size(people);
     for (int i = 0; whole && i < out->result->people; i++)
         whole = read_person(json_array_get(people, (size_t)i), &out->result->person[i]);
@@ -226,6 +232,8 @@ static bs_status survey(int in, exporter *e, bs_error *err)
                      ? BS_OK
                      : bs_fail(err, BS_ERR_INPUT, "this is not a pose_data.json of bodyscript");
     e->rate = json_number_value(json_object_get(json_object_get(header, "video"), "frame_rate"));
+    if (!(e->rate >= 0 && e->rate <= MOST_RATE))
+        e->rate = 0;
     if (json_integer_value(interval) > 1)
         e->rate /= (double)json_integer_value(interval);
     json_decref(header);

@@ -40,6 +40,11 @@ void bs_frames_reader_close(bs_frames_reader **reader)
     *reader = NULL;
 }
 
+static bool is_blank(char c)
+{
+    return c == ' ' || c == '\t' || c == '\r' || c == '\n';
+}
+
 static bs_status damaged(bs_error *err)
 {
     return bs_fail(err, BS_ERR_INPUT, "this is not a whole pose_data.json");
@@ -100,7 +105,7 @@ static bs_status copy_object(bs_frames_reader *r, bs_error *err)
         bs_status status = next_byte(r, &c, err);
         if (status != BS_OK)
             return status == BS_EOF ? damaged(err) : status;
-        if (strchr(" \t\r\n", c))
+        if (is_blank(c))
             continue;
         if (!put(r->frame, &r->frame_size, BS_FRAME_TEXT_MAX, c))
             return damaged(err);
@@ -123,7 +128,7 @@ static bs_status copy_header(bs_frames_reader *r, bs_error *err)
             return r->state == AFTER_FRAMES && r->depth == 0 ? BS_EOF : damaged(err);
         if (status != BS_OK)
             return status;
-        if (strchr(" \t\r\n", c))
+        if (is_blank(c))
             continue;
         if ((r->depth == 0 && (c != '{' || r->header_size)) || !put(r->header, &r->header_size, BS_HEADER_TEXT_MAX, c))
             return damaged(err);
@@ -162,7 +167,7 @@ bs_status bs_frames_reader_next(bs_frames_reader *r, bs_error *err)
             r->state = AFTER_FRAMES;
             return copy_header(r, err);
         }
-        if (!strchr(" \t\r\n,", c))
+        if (!is_blank(c) && c != ',')
             return damaged(err);
     }
 }

@@ -24,7 +24,7 @@ typedef struct bs_frames_reader {
     char *header; /* text around the frames, which are [] in it: valid JSON when the end was reached */
     size_t frame_size, header_size;
     int depth; /* of brackets that are open, outside of frames */
-    int state;
+    int state; /* before the frames, in them or behind them: frames_reader.c */
 } bs_frames_reader;
 
 bs_status bs_frames_reader_open(bs_frames_reader **out, int fd, bs_error *err);

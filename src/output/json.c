@@ -1,7 +1,5 @@
 /* pose_data.json, frame by frame (see json.h). */
-#include <math.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include <bodyscript/version.h>
 

@@ -1,9 +1,8 @@
 /* Buffered text with locale-independent numbers (see sink.h). */
-#include <errno.h>
 #include <math.h>
 #include <string.h>
-#include <unistd.h>
 
+#include "core/write.h"
 #include "output/sink.h"
 
 enum { MAX_NUMBER = 32 }; /* characters of the longest number */
@@ -18,14 +17,8 @@ void bs_sink_init(bs_sink *sink, int fd, const char *what)
 
 static void write_out(bs_sink *sink)
 {
-    size_t done = 0;
-    while (done < sink->used && sink->error.status == BS_OK) {
-        ssize_t n = write(sink->fd, sink->buffer + done, sink->used - done);
-        if (n > 0)
-            done += (size_t)n;
-        else if (n == 0 || errno != EINTR)
-            bs_fail(&sink->error, BS_ERR_IO, "%s cannot be written: %s", sink->what, strerror(n ? errno : ENOSPC));
-    }
+    if (sink->error.status == BS_OK)
+        bs_write_all(sink->fd, sink->buffer, sink->used, sink->what, &sink->error);
     sink->used = 0;
 }
 

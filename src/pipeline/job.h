@@ -82,10 +82,7 @@ bs_status bs_job_finish_data(bs_job_run *job, bs_error *err);
 void bs_job_fail(bs_job_run *job, const bs_error *err);
 
 /* Seconds of a clock that only goes forward, and the seconds since `start` added to `*sum`. */
-double bs_clock(void);
-void bs_clock_add(double start, double *sum);
-
-/* All of `data` to `fd`. `what` names the file in the message. */
-bs_status bs_write_all(int fd, const void *data, size_t size, const char *what, bs_error *err);
+double bs_seconds_now(void);
+void bs_add_elapsed(double start, double *sum);
 
 #endif

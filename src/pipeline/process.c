@@ -14,7 +14,7 @@
 #include <bodyscript/memory.h>
 
 #include "core/sha256.h"
-#include "memory/estimate.h"
+#include "pipeline/estimate.h"
 #include "pipeline/job.h"
 
 enum {
@@ -158,7 +158,7 @@ static void report_progress(bs_job_run *job, const bs_callbacks *callbacks, doub
         .frames_done = job->frames_decoded,
         .frames_total = total,
         .frames_analysed = job->frames_analysed,
-        .seconds = bs_clock() - started,
+        .seconds = bs_seconds_now() - started,
         .memory = bs_memory_resident(),
     };
     if (total > 0 && progress.frames_done > total)
@@ -200,8 +200,8 @@ static void watch(bs_job_run *job, const bs_callbacks *callbacks, input_hash *ha
             bs_job_fail(job, &err);
         if (!hash->done && !job->stop && hash_some(hash, job->name, &err) != BS_OK)
             bs_job_fail(job, &err);
-        if ((bs_clock() - reported) * 1000 >= PROGRESS_MS) {
-            reported = bs_clock();
+        if ((bs_seconds_now() - reported) * 1000 >= PROGRESS_MS) {
+            reported = bs_seconds_now();
             report_progress(job, callbacks, started);
         }
     } while (wait_a_tick(job) || (!hash->done && !job->stop));
@@ -410,7 +410,7 @@ static void sum_up(bs_job_run *job, input_hash *hash, double started, double cpu
     snprintf(out->isa, sizeof(out->isa), "%s", bs_pose_isa(job->pose));
     out->decoder_threads = job->plan.decoder_threads;
     out->encoder_threads = job->video ? job->plan.encoder_threads : 0;
-    out->seconds = bs_clock() - started;
+    out->seconds = bs_seconds_now() - started;
     out->cpu_seconds = cpu_seconds() - cpu;
     out->peak_memory = bs_memory_peak();
 }
@@ -458,7 +458,7 @@ static bs_status check_options(const bs_process_options *options, bs_error *err)
 bs_status bs_process(bs_models *models, const bs_input *input, const bs_process_options *options,
                      const bs_outputs *outputs, const bs_callbacks *callbacks, bs_summary *out, bs_error *err)
 {
-    double started = bs_clock(), cpu = cpu_seconds();
+    double started = bs_seconds_now(), cpu = cpu_seconds();
     bs_video_reader *reader = NULL;
     bs_estimate_parts plan;
     bs_status status = check_options(options, err);

@@ -1,10 +1,8 @@
 /* What the threads of a job do (see job.h). */
-#include <errno.h>
 #include <stdlib.h>
-#include <string.h>
 #include <time.h>
-#include <unistd.h>
 
+#include "core/write.h"
 #include "pipeline/job.h"
 #include "pipeline/overlay.h"
 #include "video/draw.h"
@@ -19,30 +17,16 @@ enum {
 /* A later frame becomes the thumbnail when its person is seen better by this much of 0–1. */
 static const float BETTER = 0.1f;
 
-double bs_clock(void)
+double bs_seconds_now(void)
 {
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);
     return (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
 }
 
-void bs_clock_add(double start, double *sum)
+void bs_add_elapsed(double start, double *sum)
 {
-    *sum += bs_clock() - start;
-}
-
-bs_status bs_write_all(int fd, const void *data, size_t size, const char *what, bs_error *err)
-{
-    for (const char *at = data; size;) {
-        ssize_t n = write(fd, at, size);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n <= 0)
-            return bs_fail(err, BS_ERR_IO, "%s cannot be written: %s", what, strerror(n < 0 ? errno : ENOSPC));
-        at += n;
-        size -= (size_t)n;
-    }
-    return BS_OK;
+    *sum += bs_seconds_now() - start;
 }
 
 /* -- decoding --------------------------------------------------------------------------------------- */
@@ -59,11 +43,11 @@ static bs_status hand_over(bs_job_run *job, bs_video_frame *frame, bs_error *err
         return BS_ERR_CANCELLED;
     if (!job->video || !canvas_is_wanted(job, frame->time_us))
         return BS_OK;
-    double start = bs_clock();
+    double start = bs_seconds_now();
     bs_video_frame *canvas;
     bs_status status = bs_video_frame_canvas(job->decode_scaler, frame, job->canvas_width, job->canvas_height, &canvas,
                                              err);
-    bs_clock_add(start, &job->stage.convert);
+    bs_add_elapsed(start, &job->stage.convert);
     if (status != BS_OK)
         return status;
     return bs_queue_push(&job->canvases, canvas) ? BS_OK : BS_ERR_CANCELLED;
@@ -76,9 +60,9 @@ void bs_stage_decode(bs_job_run *job)
     int64_t end_us = job->options->max_duration_us;
     while (status == BS_OK && !job->stop) {
         bs_video_frame *frame = NULL;
-        double start = bs_clock();
+        double start = bs_seconds_now();
         status = bs_video_reader_read(job->reader, &frame, &err);
-        bs_clock_add(start, &job->stage.decode);
+        bs_add_elapsed(start, &job->stage.decode);
         if (status != BS_OK)
             break;
         if (end_us > 0 && frame->time_us >= end_us) {
@@ -108,25 +92,25 @@ static bs_status find_people(bs_job_run *job, const bs_video_frame *frame, bs_er
     }
     bs_image image;
     bool exact = job->options->exact || job->info->photo;
-    double start = bs_clock();
+    double start = bs_seconds_now();
     bs_status status = exact ? bs_video_frame_rgb(job->pose_scaler, frame, &image, err)
                              : bs_video_frame_image(job->pose_scaler, frame, &image, err);
     /* The time of the first frame must not be 0 (MediaPipe's clock begins at 1). */
     if (status == BS_OK)
         status = bs_pose_process(job->pose, &image, frame->time_us + 1, &job->result, err);
-    bs_clock_add(start, &job->stage.pose);
+    bs_add_elapsed(start, &job->stage.pose);
     return status;
 }
 
 static bs_status write_rows(bs_job_run *job, const bs_video_frame *frame, bs_error *err)
 {
     bs_status status = BS_OK;
-    double start = bs_clock();
+    double start = bs_seconds_now();
     if (job->csv)
         status = bs_csv_writer_frame(job->csv, frame->index, frame->time_us, &job->result, err);
     if (status == BS_OK && job->json)
         status = bs_json_writer_frame(job->json, frame->index, frame->time_us, &job->result, err);
-    bs_clock_add(start, &job->stage.write);
+    bs_add_elapsed(start, &job->stage.write);
     return status;
 }
 
@@ -261,9 +245,9 @@ static bool draw(bs_job_run *job, segment *s, bs_video_frame *canvas)
         if (to && to->time_us > s->glide_us)
             weight = (float)(canvas->time_us - s->glide_us) / (float)(to->time_us - s->glide_us);
     }
-    double start = bs_clock();
+    double start = bs_seconds_now();
     bs_overlay_draw(canvas, s->from, to, weight);
-    bs_clock_add(start, &job->stage.draw);
+    bs_add_elapsed(start, &job->stage.draw);
     return true;
 }
 
@@ -333,22 +317,22 @@ void bs_stage_overlay(bs_job_run *job)
             break;
         }
         bool drawn = draw(job, &between, canvas);
-        double start = bs_clock();
+        double start = bs_seconds_now();
         if (drawn)
             status = write_preview(job, canvas, &err);
         if (drawn && status == BS_OK && job->writer)
             status = bs_video_writer_write(job->writer, canvas, &err);
-        bs_clock_add(start, &job->stage.encode);
+        bs_add_elapsed(start, &job->stage.encode);
         bs_video_frame_unref(&canvas);
         if (!drawn)
             break;
     }
-    double start = bs_clock();
+    double start = bs_seconds_now();
     if (status == BS_OK && !job->stop)
         status = end_preview(job, &err);
     if (status == BS_OK && !job->stop && job->writer)
         status = bs_video_writer_finish(job->writer, !job->trimmed, &err);
-    bs_clock_add(start, &job->stage.encode);
+    bs_add_elapsed(start, &job->stage.encode);
     if (status != BS_OK)
         bs_job_fail(job, &err);
     free(between.from);
@@ -378,9 +362,9 @@ static bs_status write_photo(bs_job_run *job, const bs_video_frame *frame, bs_er
 bs_status bs_stage_photo(bs_job_run *job, bs_error *err)
 {
     bs_video_frame *frame = NULL;
-    double start = bs_clock();
+    double start = bs_seconds_now();
     bs_status status = bs_video_reader_read(job->reader, &frame, err);
-    bs_clock_add(start, &job->stage.decode);
+    bs_add_elapsed(start, &job->stage.decode);
     if (status != BS_OK)
         return status == BS_EOF ? bs_fail(err, BS_ERR_INPUT, "'%s' holds no picture", job->name) : status;
     job->frames_decoded = 1;

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "pose/crop.h"
+#include "pose/detector.h"
 
 /* -- geometry ------------------------------------------------------------------------------------ */
 
@@ -238,10 +239,7 @@ static void to_stored(const bs_image *image, int32_t *x, int32_t *y, int count)
 {
     const bs_orientation o = image->orientation;
     const int32_t right = (image->width - 1) << BS_COORD_BITS, bottom = (image->height - 1) << BS_COORD_BITS;
-    const bool flip_x = o == BS_ORIENT_MIRROR || o == BS_ORIENT_ROTATE_180 || o == BS_ORIENT_TRANSVERSE ||
-                        o == BS_ORIENT_ROTATE_270;
-    const bool flip_y = o == BS_ORIENT_FLIP || o == BS_ORIENT_ROTATE_180 || o == BS_ORIENT_ROTATE_90 ||
-                        o == BS_ORIENT_TRANSVERSE;
+    const bool flip_x = bs_orientation_from_right(o), flip_y = bs_orientation_from_bottom(o);
     if (o == BS_ORIENT_NORMAL)
         return;
     for (int i = 0; i < count; i++) {
@@ -454,7 +452,8 @@ extern const bs_crop_kernels bs_crop_kernels_avx2;
 const bs_crop_kernels *bs_crop_kernels_for(const char *isa)
 {
 #ifdef __x86_64__
-    if ((!isa || strcmp(isa, "portable") != 0) && __builtin_cpu_supports("avx2"))
+    const bool allowed = !isa || strcmp(isa, "avx2") == 0 || strcmp(isa, "avx512") == 0;
+    if (allowed && __builtin_cpu_supports("avx2"))
         return &bs_crop_kernels_avx2;
 #endif
     return &bs_crop_kernels_portable;
@@ -466,7 +465,7 @@ void bs_crop(const bs_image *image, const bs_crop_region *region, bs_crop_kind k
     crop c = {.image = image,
               .kernels = kernels,
               .kind = kind,
-              .size = kind == BS_CROP_DETECTOR ? 224 : BS_LANDMARK_SIZE,
+              .size = kind == BS_CROP_DETECTOR ? BS_DETECTOR_SIZE : BS_LANDMARK_SIZE,
               .exact = is_exact(image),
               .planes = component_count(image)};
     double m[9];

@@ -44,7 +44,7 @@ int bs_detections_decode(const float *boxes, const float *logits, float threshol
     for (int i = 0; i < BS_ANCHORS; i++) {
         const float logit = fminf(fmaxf(logits[i], -100.0f), 100.0f);
         out[n].score = bs_sigmoid(logit);
-        if (out[n].score >= threshold && decode_one(boxes + 12 * i, i, &out[n]))
+        if (out[n].score >= threshold && decode_one(boxes + BS_DETECTOR_VALUES * i, i, &out[n]))
             n++;
     }
     return n;

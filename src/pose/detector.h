@@ -7,7 +7,12 @@
 
 #include "pose/roi.h"
 
-enum { BS_DETECTOR_SIZE = 224, BS_ANCHORS = 2254, BS_DETECTOR_KEYPOINTS = 4 };
+enum {
+    BS_DETECTOR_SIZE = 224,
+    BS_ANCHORS = 2254,
+    BS_DETECTOR_KEYPOINTS = 4,
+    BS_DETECTOR_VALUES = 4 + 2 * BS_DETECTOR_KEYPOINTS, /* of an anchor: box and keypoints */
+};
 
 typedef struct bs_detection {
     float score;                              /* 0–1 */
@@ -18,8 +23,8 @@ typedef struct bs_detection {
 /* The centre of anchor `index`; its size is 1 × 1. Source: ssd_anchors_calculator.cc. */
 bs_point bs_anchor(int index);
 
-/* Decodes `boxes` (2254 × 12) and `logits` (2254) and keeps what scores >= threshold, in anchor order.
- * `out` has room for BS_ANCHORS. Returns the number kept. Source: tensors_to_detections_calculator.cc. */
+/* Decodes `boxes` (BS_ANCHORS × BS_DETECTOR_VALUES) and `logits` (BS_ANCHORS) and keeps what scores >= threshold, in
+ * anchor order. `out` has room for BS_ANCHORS. Returns the number kept. Source: tensors_to_detections_calculator.cc. */
 int bs_detections_decode(const float *boxes, const float *logits, float threshold, bs_detection *out);
 
 /* Weighted non-maximum suppression: every cluster of `count` detections becomes one, its box and keypoints

@@ -5,7 +5,7 @@
 #include "pose/landmarks.h"
 #include "pose/sigmoid.h"
 
-enum { HEATMAP = 64 };
+enum { HEATMAP = BS_HEATMAP_SIZE };
 
 const bs_landmark_rules bs_rules_solution = {.refine_radius = 4, .keep_aspect = true};
 const bs_landmark_rules bs_rules_tasks = {.refine_radius = 3, .keep_aspect = false};
@@ -72,7 +72,7 @@ void bs_body_decode(bs_body *body, const float *landmarks, const float *heatmap,
                     const bs_landmark_rules *rules)
 {
     for (int k = 0; k < BS_BODY_LANDMARKS; k++) {
-        const float *r = landmarks + 5 * k;
+        const float *r = landmarks + BS_LANDMARK_VALUES * k;
         body->landmark[k] = (bs_landmark){r[0] / BS_LANDMARK_SIZE, r[1] / BS_LANDMARK_SIZE, r[2] / BS_LANDMARK_SIZE,
                                           bs_sigmoid(r[3]), bs_sigmoid(r[4])};
         refine(&body->landmark[k], heatmap, k, rules->refine_radius);

@@ -13,10 +13,12 @@ enum {
     BS_AUX_HIPS = 33,        /* centre of the next region */
     BS_AUX_SCALE = 34,       /* its size and rotation */
     BS_BODY_LANDMARKS = 35,
+    BS_LANDMARK_VALUES = 5, /* of a landmark: x, y, z, visibility, presence */
+    BS_HEATMAP_SIZE = 64,
 };
 
 /* Output tensors of the landmark models, in the file's order. */
-enum { BS_OUT_LANDMARKS, BS_OUT_PRESENCE, BS_OUT_MASK, BS_OUT_HEATMAP, BS_OUT_WORLD };
+enum { BS_OUT_LANDMARKS, BS_OUT_PRESENCE, BS_OUT_MASK, BS_OUT_HEATMAP, BS_OUT_WORLD, BS_OUTPUTS };
 
 typedef struct bs_body {
     float presence; /* of a person in the crop, 0–1 */

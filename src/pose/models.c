@@ -7,6 +7,8 @@
 #include <unistd.h>
 
 #include "core/sha256.h"
+#include "pose/detector.h"
+#include "pose/landmarks.h"
 #include "pose/models.h"
 
 static const char installed_dir[] = "/usr/share/bodyscript/models";
@@ -70,28 +72,34 @@ static bool shape_is(bs_nn_shape s, int height, int width, int channels)
     return s.height == height && s.width == width && s.channels == channels;
 }
 
+static int output_size(const bs_nn_model *m, int output)
+{
+    const bs_nn_shape s = bs_nn_model_output_shape(m, output);
+    return s.height * s.width * s.channels;
+}
+
 /* A well-formed .tflite that is not a model of this family must not reach the decoders. */
 static bool is_detector(const bs_nn_model *m)
 {
-    bs_nn_shape box, score;
-    if (!shape_is(bs_nn_model_input_shape(m), 224, 224, 3) || bs_nn_model_output_count(m) != 2)
-        return false;
-    box = bs_nn_model_output_shape(m, 0);
-    score = bs_nn_model_output_shape(m, 1);
-    return box.height * box.width * box.channels == 2254 * 12 && score.height * score.width * score.channels == 2254;
+    return shape_is(bs_nn_model_input_shape(m), BS_DETECTOR_SIZE, BS_DETECTOR_SIZE, 3) &&
+           bs_nn_model_output_count(m) == 2 && output_size(m, 0) == BS_ANCHORS * BS_DETECTOR_VALUES &&
+           output_size(m, 1) == BS_ANCHORS;
 }
 
 static bool is_landmark(const bs_nn_model *m)
 {
-    static const int sizes[5] = {195, 1, 256 * 256, 64 * 64 * 39, 117};
-    if (!shape_is(bs_nn_model_input_shape(m), 256, 256, 3) || bs_nn_model_output_count(m) != 5)
-        return false;
-    for (int i = 0; i < 5; i++) {
-        bs_nn_shape s = bs_nn_model_output_shape(m, i);
-        if (s.height * s.width * s.channels != sizes[i])
-            return false;
-    }
-    return true;
+    static const int sizes[BS_OUTPUTS] = {
+        [BS_OUT_LANDMARKS] = BS_MODEL_LANDMARKS * BS_LANDMARK_VALUES,
+        [BS_OUT_PRESENCE] = 1,
+        [BS_OUT_MASK] = BS_LANDMARK_SIZE * BS_LANDMARK_SIZE,
+        [BS_OUT_HEATMAP] = BS_HEATMAP_SIZE * BS_HEATMAP_SIZE * BS_MODEL_LANDMARKS,
+        [BS_OUT_WORLD] = BS_MODEL_LANDMARKS * 3,
+    };
+    bool right = shape_is(bs_nn_model_input_shape(m), BS_LANDMARK_SIZE, BS_LANDMARK_SIZE, 3) &&
+                 bs_nn_model_output_count(m) == BS_OUTPUTS;
+    for (int i = 0; right && i < BS_OUTPUTS; i++)
+        right = output_size(m, i) == sizes[i];
+    return right;
 }
 
 static bs_status open_model(bs_nn_model **out, const char *dir, const char *file, bool (*is_right)(const bs_nn_model *),

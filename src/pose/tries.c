@@ -14,6 +14,9 @@ static const float credible_visibility = 0.45f, credible_overlap = 0.5f, credibl
 /* Whom the detector is unsure of and the landmark model either, or hardly sees, is taken for a pattern. */
 static const float doubtful_score = 0.7f, doubtful_presence = 0.7f, doubtful_visibility = 0.4f;
 
+/* Of the detector's suppression, as in tracker_one.c. */
+static const float nms_iou = 0.3f;
+
 /* What each picture adds to smart's budget. */
 static const float budget_refill = 0.6f;
 
@@ -135,7 +138,7 @@ static bs_status detect_again(search *s)
     int count = 0;
     if (s->best->detector_ran || !may_try(s->pose))
         return BS_OK;
-    bs_status rc = bs_detect(s->pose, s->view, NULL, BS_STRATEGY_ORIGINAL, 0.3f, 1, &count, s->err);
+    bs_status rc = bs_detect(s->pose, s->view, NULL, BS_STRATEGY_ORIGINAL, nms_iou, 1, &count, s->err);
     s->best->detector_ran = true;
     *s->last = false;
     if (rc < 0 || !count)
@@ -155,7 +158,7 @@ static bs_status detect_in(search *s, const bs_crop_region *part, bs_strategy st
     if (!may_try(s->pose))
         return BS_OK;
     *s->last = false;
-    bs_status rc = bs_detect(s->pose, s->view, part, enhancement, 0.3f, PER_PART, &count, s->err);
+    bs_status rc = bs_detect(s->pose, s->view, part, enhancement, nms_iou, PER_PART, &count, s->err);
     for (int i = 0; i < count; i++)
         found[i] = s->pose->detections[i];
     for (int i = 0; i < count && rc >= 0; i++) {

@@ -1,4 +1,4 @@
-/* The extra tries of the modes smart and quality (design: "modes"; docs/modes.md has what they gain and cost).
+/* The extra tries of the modes smart and quality (docs/modes.md has what they gain and cost).
  *
  * A picture is poor where nobody was found, or where the landmarks that lie inside it are hardly visible. Then, in this
  * order: detect again where a track led astray; detect on an equalised or brightened picture of the detector's size;

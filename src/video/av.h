@@ -75,7 +75,7 @@ bs_orientation bs_frame_orientation(const AVFrame *frame);
 /* Fills `out` from the frame; false where a bs_image cannot describe its pixel format. */
 bool bs_describe(const AVFrame *frame, bs_image *out);
 
-/* Whether turn_planes() can turn the format: every component in a plane of its own, and rows like columns. */
+/* Whether bs_turn_planes() can turn the format: every component in a plane of its own, and rows like columns. */
 bool bs_format_turns(enum AVPixelFormat format, bs_orientation orientation);
 /* Turns all planes of `from` into `to`, which has its format and the turned size, and buffers of its own. */
 void bs_turn_planes(const AVFrame *from, AVFrame *to, bs_orientation orientation);

@@ -25,8 +25,9 @@ typedef struct colour {
 } colour;
 
 /* Warm for the left, cold for the right, as MediaPipe draws them; further people in further pairs. */
-static const colour left_colours[] = {{255, 138, 0}, {255, 70, 150}, {255, 220, 0}, {255, 90, 60}};
-static const colour right_colours[] = {{0, 217, 231}, {70, 230, 110}, {80, 140, 255}, {170, 110, 255}};
+enum { PALETTES = 4 };
+static const colour left_colours[PALETTES] = {{255, 138, 0}, {255, 70, 150}, {255, 220, 0}, {255, 90, 60}};
+static const colour right_colours[PALETTES] = {{0, 217, 231}, {70, 230, 110}, {80, 140, 255}, {170, 110, 255}};
 static const colour middle_colour = {236, 236, 236}, outline_colour = {20, 20, 20}, joint_colour = {255, 255, 255};
 
 enum { FACE_LAST = BS_MOUTH_RIGHT };
@@ -221,7 +222,7 @@ typedef struct palette {
 static palette palette_of(const AVFrame *canvas, int person)
 {
     const bool bt709 = canvas->colorspace == AVCOL_SPC_BT709;
-    const int i = person < 0 ? 0 : person % 4;
+    const int i = person < 0 ? 0 : person % PALETTES;
     return (palette){{to_yuv(left_colours[i], bt709), to_yuv(middle_colour, bt709), to_yuv(right_colours[i], bt709)},
                      to_yuv(outline_colour, bt709),
                      to_yuv(joint_colour, bt709)};

@@ -17,11 +17,10 @@
 struct AVFrame;
 
 typedef struct bs_video_frame {
-    int64_t index; /* of the video's frames as presented, from 0; skipped ones counted */
-    int64_t
-        time_us;  /* presentation time from the first frame's, strictly ascending, repaired where the file's is not */
-    bool skipped; /* not decoded, since nobody asked for it (reader options): there is no picture */
-    bool damaged; /* decoded with errors: parts of the picture are guessed */
+    int64_t index;     /* of the video's frames as presented, from 0; skipped ones counted */
+    int64_t time_us;   /* presentation time from the first frame's, strictly ascending: clock.h */
+    bool skipped;      /* not decoded, since nobody asked for it (reader options): there is no picture */
+    bool damaged;      /* decoded with errors: parts of the picture are guessed */
     int width, height; /* as displayed: turned, square pixels */
 
     struct AVFrame *picture; /* for src/video only; NULL when skipped */

@@ -70,7 +70,7 @@ static bool read_jpeg(int fd, int64_t size, bs_photo_header *out)
     out->codec = AV_CODEC_ID_MJPEG;
     out->container = "jpeg";
     for (int64_t at = 2; at + 4 <= size;) {
-        uint8_t marker[4], frame[9 + 6];
+        uint8_t marker[4], frame[9];
         if (!read_at(fd, at, marker, 4) || marker[0] != 0xff)
             return false;
         if (marker[1] == 0xff) { /* fill byte */
@@ -313,8 +313,8 @@ static bool is_sequence_set(uint8_t first, bool hevc)
     return hevc ? (first >> 1 & 63) == 33 : (first & 31) == 7;
 }
 
-/* Length-prefixed (avcC, hvcC) or with start codes: either way the set begins after three bytes of which the
- * exact values depend on the form, and ends where the next one begins or later; its readers stop by themselves. */
+/* Of the first sequence parameter set: in avcC and hvcC (ISO 14496-15, 5.3.3.1 and 8.3.3.1), else behind a start code.
+ * What follows it may be given along, for its readers stop by themselves. */
 static int references_in(const uint8_t *data, size_t size, bool hevc)
 {
     if (size > 8 && data[0] == 1 && !hevc) /* avcC: the first set follows at once */

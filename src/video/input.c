@@ -220,6 +220,8 @@ static bs_status open_demuxer(bs_av_input *in, bs_error *err)
     in->format->max_streams = BS_MAX_STREAMS;
     in->format->protocol_whitelist = av_strdup("none");
     in->format->format_whitelist = av_strdup(demuxers);
+    if (!in->format->protocol_whitelist || !in->format->format_whitelist) /* none would mean: all are allowed */
+        return bs_av_fail(err, BS_ERR_NOMEM, AVERROR(ENOMEM), "'%s' cannot be opened", in->name);
     in->budget = BS_MAX_HEADER_BYTES;
 
     /* By content alone: a name says nothing, and some demuxers would believe it. */

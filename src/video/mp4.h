@@ -7,7 +7,8 @@
  * second. No edit list for the pictures (composition offsets are signed, version 1 of `ctts`), one for sound that
  * does not begin with them.
  *
- * Owner: the descriptor stays the caller's; written from its current position on. Threads: one at a time. */
+ * Owner: the descriptor stays the caller's; written from its current position on. Errors: BS_ERR_IO where it cannot be
+ * written, BS_ERR_NOMEM. Threads: one at a time. */
 #ifndef BS_VIDEO_MP4_H
 #define BS_VIDEO_MP4_H
 

@@ -156,10 +156,8 @@ static void turn_plane(const uint8_t *src, ptrdiff_t src_stride, uint8_t *dst, p
                        int height, int bytes, bs_orientation orientation)
 {
     const bool swaps = bs_orientation_swaps(orientation);
-    const bool from_right = orientation == BS_ORIENT_MIRROR || orientation == BS_ORIENT_ROTATE_180 ||
-                            orientation == BS_ORIENT_TRANSVERSE || orientation == BS_ORIENT_ROTATE_270;
-    const bool from_bottom = orientation == BS_ORIENT_FLIP || orientation == BS_ORIENT_ROTATE_180 ||
-                             orientation == BS_ORIENT_TRANSVERSE || orientation == BS_ORIENT_ROTATE_90;
+    const bool from_right = bs_orientation_from_right(orientation),
+               from_bottom = bs_orientation_from_bottom(orientation);
     const int src_width = swaps ? height : width, src_height = swaps ? width : height;
     const ptrdiff_t right = from_right ? -bytes : bytes, down = from_bottom ? -src_stride : src_stride;
     const uint8_t *const origin = src + (from_right ? (ptrdiff_t)(src_width - 1) * bytes : 0) +

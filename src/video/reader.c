@@ -380,9 +380,10 @@ static void count_frame(bs_video_reader *r, const bs_video_frame *frame)
 static bs_status wrap_picture(bs_video_reader *r, bs_video_frame **out, bs_error *err)
 {
     bs_video_frame *frame = calloc(1, sizeof(*frame));
-    AVFrame *const picture = av_frame_alloc();
+    AVFrame *picture = av_frame_alloc();
     if (!frame || !picture) {
         free(frame);
+        av_frame_free(&picture);
         av_frame_unref(r->picture);
         return bs_fail(err, BS_ERR_NOMEM, "'%s' cannot be decoded: not enough memory", r->in.name);
     }

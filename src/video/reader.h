@@ -34,7 +34,8 @@ typedef struct bs_video_reader_options {
     int only_every;     /* 0 or 1: every frame. N: only frames whose index is a multiple of N are needed; the reader
                            gives the others as `skipped` where the codec lets it leave them out. Those that are
                            given with a picture are the same, to the bit, as without skipping */
-    int64_t max_pixels; /* of one coded picture; 0: 16384 × 16384 / 4. More is refused: BS_ERR_LIMIT */
+    int64_t max_pixels; /* of one coded picture; 0: 8192 × 8192, of a photo 16000 × 16000. More is refused:
+                           BS_ERR_LIMIT */
     /* Asked when a picture of a video takes more memory than all before it, and than the header said: before that
      * memory is taken, where the decoder lets us. Anything but BS_OK ends the reading with that error. NULL: nobody is
      * asked. Threads: the reader's or one of the decoder's, never two at once. */

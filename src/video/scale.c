@@ -163,7 +163,6 @@ static int scale_and_turn(stage *s, const AVFrame *from, AVFrame *to)
     if (orientation == BS_ORIENT_NORMAL)
         return run_sws(s, from, to, SWS_BICUBIC);
     const bool swaps = bs_orientation_swaps(orientation);
-    s->between->color_range = to->color_range;
     int code = ensure(s->between, to->format, swaps ? to->height : to->width, swaps ? to->width : to->height);
     s->between->color_range = to->color_range;
     if (code >= 0)
@@ -203,7 +202,7 @@ bs_status bs_video_frame_image(bs_video_scaler *scaler, const bs_video_frame *fr
     int code = ensure(to, format, swaps ? frame->height : frame->width, swaps ? frame->width : frame->height);
     if (code >= 0) {
         to->color_range = bs_is_full_range(picture->format, picture->color_range) ? AVCOL_RANGE_JPEG : AVCOL_RANGE_MPEG;
-        code = run_sws(&scaler->image, picture, to, SWS_BICUBIC | SWS_ACCURATE_RND | SWS_FULL_CHR_H_INT);
+        code = run_sws(&scaler->image, picture, to, EXACT_FLAGS);
     }
     if (code < 0)
         return failed(err, code);
@@ -240,20 +239,25 @@ static int turn_then_rgb(stage *s, const AVFrame *picture, AVFrame *to, bs_orien
     return run_sws(s, s->between, to, EXACT_FLAGS);
 }
 
+/* The frame as RGB into s->out. */
+static int make_rgb(stage *s, const bs_video_frame *frame)
+{
+    const AVFrame *const picture = frame->picture;
+    const bs_orientation orientation = bs_frame_orientation(picture);
+    const int code = ensure(s->out, AV_PIX_FMT_RGB24, frame->width, frame->height);
+    if (code < 0)
+        return code;
+    if (orientation == BS_ORIENT_NORMAL)
+        return run_sws(s, picture, s->out, EXACT_FLAGS);
+    if (bs_format_turns(picture->format, orientation))
+        return turn_then_rgb(s, picture, s->out, orientation);
+    return rgb_then_turn(s, picture, s->out, orientation);
+}
+
 bs_status bs_video_frame_rgb(bs_video_scaler *scaler, const bs_video_frame *frame, bs_image *out, bs_error *err)
 {
     stage *const s = &scaler->rgb;
-    const AVFrame *const picture = frame->picture;
-    const bs_orientation orientation = bs_frame_orientation(picture);
-    int code = ensure(s->out, AV_PIX_FMT_RGB24, frame->width, frame->height);
-    if (code >= 0) {
-        if (orientation == BS_ORIENT_NORMAL)
-            code = run_sws(s, picture, s->out, EXACT_FLAGS);
-        else if (bs_format_turns(picture->format, orientation))
-            code = turn_then_rgb(s, picture, s->out, orientation);
-        else
-            code = rgb_then_turn(s, picture, s->out, orientation);
-    }
+    const int code = make_rgb(s, frame);
     if (code < 0)
         return failed(err, code);
     *out = bs_image_rgb24(s->out->data[0], frame->width, frame->height, s->out->linesize[0]);
@@ -449,10 +453,8 @@ static int still_jpeg(bs_video_scaler *s, const bs_video_frame *frame, int quali
 
 static int still_png(bs_video_scaler *s, const bs_video_frame *frame)
 {
-    bs_image rgb;
-    if (bs_video_frame_rgb(s, frame, &rgb, NULL))
-        return AVERROR(ENOMEM);
-    return encode(s, AV_CODEC_ID_PNG, s->rgb.out, 0);
+    const int code = make_rgb(&s->rgb, frame);
+    return code < 0 ? code : encode(s, AV_CODEC_ID_PNG, s->rgb.out, 0);
 }
 
 bs_status bs_video_frame_encode(bs_video_scaler *scaler, const bs_video_frame *frame, bs_still_format format,

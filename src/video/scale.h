@@ -1,7 +1,8 @@
 /* Source frames into the forms that others want: as they lie, as exact RGB, or as a canvas to draw on.
  *
  * A bs_video_scaler keeps swscale's tables and its buffers from frame to frame, and adapts by itself when
- * the frames change their size or format. Owner: the caller. Threads: one thread at a time per scaler. */
+ * the frames change their size or format. Owner: the caller. Errors: BS_ERR_NOMEM, and BS_ERR_FAILED where libswscale
+ * or an encoder refuses. Threads: one thread at a time per scaler. */
 #ifndef BS_VIDEO_SCALE_H
 #define BS_VIDEO_SCALE_H
 

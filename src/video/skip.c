@@ -93,7 +93,8 @@ void bs_skipper_stop(bs_skipper *skipper)
 /* -- what may go ----------------------------------------------------------------------------------------- */
 
 /* Whether one NAL unit can be left out with its packet: a slice of a picture that nothing refers to, or words about
- * it. Parameter sets and the like must reach the decoder. */
+ * it (SEI messages, delimiters, filler). Parameter sets and the like must reach the decoder. The kinds are those of
+ * table 7-1 of each standard. */
 static bool nal_is_dispensable(const bs_skipper *s, const uint8_t *nal, size_t size, bool *picture)
 {
     if (s->hevc) {

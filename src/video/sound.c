@@ -92,6 +92,14 @@ void bs_sound_set_origin(bs_sound *sound, int64_t origin_us)
     pthread_mutex_unlock(&sound->lock);
 }
 
+bool bs_sound_overflowed(bs_sound *sound)
+{
+    pthread_mutex_lock(&sound->lock);
+    const bool overflowed = sound->overflowed;
+    pthread_mutex_unlock(&sound->lock);
+    return overflowed;
+}
+
 bs_sound_packet *bs_sound_take(bs_sound *sound)
 {
     pthread_mutex_lock(&sound->lock);

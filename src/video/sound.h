@@ -2,7 +2,7 @@
  *
  * Sound runs ahead of the pictures by what the file interleaves and the decoder delays, a second or so; where a
  * file keeps all its sound in one place the queue is full before a picture comes, and the sound is given up
- * rather than memory. Threads: push on one, take on another. */
+ * rather than memory. Owner: the reader. Threads: push and set_origin on one, take and overflowed on another. */
 #ifndef BS_VIDEO_SOUND_H
 #define BS_VIDEO_SOUND_H
 
@@ -37,6 +37,9 @@ void bs_sound_close(bs_sound **sound);
 /* Takes the packet's content. */
 bs_status bs_sound_push(bs_sound *sound, AVPacket *packet, bs_error *err);
 void bs_sound_set_origin(bs_sound *sound, int64_t origin_us);
+
+/* Whether it was given up for memory: nothing more comes. */
+bool bs_sound_overflowed(bs_sound *sound);
 
 /* The next packet, whose time_us is then known; the caller frees it with bs_sound_packet_free(). NULL: none now. */
 bs_sound_packet *bs_sound_take(bs_sound *sound);

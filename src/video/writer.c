@@ -65,11 +65,15 @@ static void give_up_sound(bs_video_writer *w, const char *format, const char *wh
 }
 
 /* AAC of a transport stream has its description in every packet; MP4 wants it once. */
+static bool is_adts(const AVCodecParameters *format)
+{
+    return format->codec_id == AV_CODEC_ID_AAC && format->extradata_size < 2;
+}
+
 static int open_filter(bs_video_writer *w)
 {
     const AVCodecParameters *const format = w->sound->parameters;
-    const bool adts = format->codec_id == AV_CODEC_ID_AAC && format->extradata_size < 2;
-    const AVBitStreamFilter *const kind = av_bsf_get_by_name(adts ? "aac_adtstoasc" : "null");
+    const AVBitStreamFilter *const kind = av_bsf_get_by_name(is_adts(format) ? "aac_adtstoasc" : "null");
     int code = kind ? av_bsf_alloc(kind, &w->filter) : AVERROR_BSF_NOT_FOUND;
     if (code >= 0)
         code = avcodec_parameters_copy(w->filter->par_in, format);
@@ -83,8 +87,7 @@ static int open_filter(bs_video_writer *w)
 static void open_sound(bs_video_writer *w)
 {
     const AVCodecParameters *const format = w->sound->parameters;
-    const bool adts = format->codec_id == AV_CODEC_ID_AAC && format->extradata_size < 2;
-    if (!adts && !bs_mp4_takes_sound(format))
+    if (!is_adts(format) && !bs_mp4_takes_sound(format))
         give_up_sound(w, "the sound was left out: MP4 does not hold %s for browsers",
                       avcodec_get_name(format->codec_id));
     else if (open_filter(w) < 0)
@@ -303,7 +306,7 @@ static bs_status write_sound(bs_video_writer *w, int64_t until_us, bs_error *err
         status = write_sound_packet(w, item, err);
         bs_sound_packet_free(item);
     }
-    if (w->sound && w->sound->overflowed && !w->sound_note[0])
+    if (w->sound && bs_sound_overflowed(w->sound) && !w->sound_note[0])
         give_up_sound(w, "the sound was left out%s: it does not lie beside the pictures in the file",
                       w->sound_started ? " in part" : "");
     return status;

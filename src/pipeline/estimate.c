@@ -14,7 +14,7 @@
 
 #include <bodyscript/pipeline.h>
 
-#include "memory/estimate.h"
+#include "pipeline/estimate.h"
 #include "pipeline/plan.h"
 #include "video/scale.h"
 
@@ -375,7 +375,7 @@ static const char *way_out(const bs_video_info *info, const bs_process_options *
     bs_estimate_parts parts;
     bs_outputs without = *outputs;
     without.video_fd = without.preview_fd = -1;
-    if (!info->photo && makes_video(info, outputs) && fit(info, options, &without, &parts)) {
+    if (makes_video(info, outputs) && fit(info, options, &without, &parts)) {
         *needs = parts.total;
         return "without overlay and preview (--no-video)";
     }

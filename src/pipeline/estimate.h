@@ -1,6 +1,6 @@
 /* What the pipeline needs of the estimate beyond bodyscript/pipeline.h. */
-#ifndef BS_MEMORY_ESTIMATE_H
-#define BS_MEMORY_ESTIMATE_H
+#ifndef BS_PIPELINE_ESTIMATE_H
+#define BS_PIPELINE_ESTIMATE_H
 
 #include <bodyscript/pipeline.h>
 
