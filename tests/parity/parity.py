@@ -1,13 +1,14 @@
 #!/usr/bin/env python3
 """The engine against MediaPipe's own landmarks: the same digits from RGB, as near as MediaPipe is to itself from YUV.
 
-usage: parity.py sample|photos|rounded|clips|yuv|masks… [--all] [--frames N] [--isa NAME] [--only TEXT] [--verbose]
+usage: parity.py sample|photos|rounded|clips|yuv|masks|people… [--all] [--frames N] [--isa NAME] [--only TEXT] [--verbose]
 
 Reads tests/golden and, where it is there, shared/golden beside the project; media from build/media and shared/media.
 Without --all, `clips` and `yuv` look at the first frames of a few clips only (a minute or so in all).
 Exact path: every frame's pixels have the golden CRC-32, the same frames are found and lost, landmarks within 0.001 px of
 the 256-pixel crop, world within 0.001 mm, visibility within 1e-6. YUV path: the median over a clip within 1.5 times
-what MediaPipe differs from itself, where that was measured (shared/golden/README.md). `rounded`: photos with the kernels
+what MediaPipe differs from itself, where that was measured (shared/golden/README.md). `people`: several people, against
+MediaPipe Tasks, from RGB: as many on every frame, and each of them one of MediaPipe's, within the same bounds. `rounded`: photos with the kernels
 for CPUs that have no fused multiply-add: the same are found and lost, 99 % of the landmarks are within 0.15 px.
 """
 import argparse, csv, json, math, os, pathlib, statistics, subprocess, sys, tempfile, threading, zlib
@@ -173,6 +174,47 @@ def yuv(stem, a, limit=0):
     return good
 
 
+def by_person(rows, frame, person, here=lambda r: True):
+    """{frame: {person: its 33 rows}} of the rows that hold somebody."""
+    people = {}
+    for r in filter(here, rows):
+        people.setdefault(int(r[frame]), {}).setdefault(r[person], []).append(r)
+    return people
+
+
+def apart(wanted, got, w, h):
+    """The largest distances between two bodies: pixels of the picture, millimetres, visibility."""
+    worst = dict.fromkeys(BOUNDS, 0.0)
+    for g, m in zip(wanted, got, strict=True):
+        d = {k: abs(float(g[k]) - float(m[k])) for k in ("x", "y", "z", "visibility", "world_x", "world_y", "world_z")}
+        here = {"px": max(d["x"] * w, d["y"] * h, d["z"] * w), "mm": 1000 * max(d["world_" + c] for c in "xyz"),
+                "visibility": d["visibility"]}
+        worst = {k: max(worst[k], here[k]) for k in BOUNDS}
+    return worst
+
+
+def people(stem, a):
+    name, model, count = stem.name.rsplit(".", 2)
+    path = find(name)
+    if path is None:
+        return None
+    frames, gold = golden_frames(stem), by_person(csv.DictReader(open(f"{stem}.landmarks.csv")), "frame", "person")
+    w, h, crc = int(frames[0]["width"]), int(frames[0]["height"]), ["pixels"]
+    rows, _ = run(path, frames, model, len(frames) > 1, ("rgb24", []), ["--people", count] + (["--isa", a.isa] if a.isa else []), crc)
+    mine = by_person(rows, "frame_id", "person_id", lambda r: r["x"])
+    differ = [f["frame"] for f in frames if len(mine.get(int(f["frame"]), {})) != int(f["people"])]
+    worst = dict.fromkeys(BOUNDS, 0.0)
+    for i, persons in gold.items():
+        for body in persons.values():
+            d = min((apart(body, m, w, h) for m in mine.get(i, {}).values()), key=lambda d: d["px"], default=None)
+            worst = {k: max(worst[k], d[k]) for k in BOUNDS} if d else worst
+    good = bool(gold) and not differ and crc == ["pixels"] and all(worst[k] <= BOUNDS[k] for k in BOUNDS)
+    if a.verbose or not good:
+        print(f"{'ok ' if good else 'BAD'} {stem.name} people: {len(frames)} frames, number differs on {differ}, other pixels on {crc[1:]}, "
+              f"worst px {worst['px']:.2g} mm {worst['mm']:.2g} visibility {worst['visibility']:.2g}", flush=True)
+    return good
+
+
 def masks(stem, a):
     name, model = stem.name.rsplit(".", 1)
     path = find(name)
@@ -199,7 +241,7 @@ def stems(folder, a, quick=()):
 
 def main():
     p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    p.add_argument("what", nargs="+", choices=("sample", "photos", "rounded", "clips", "yuv", "masks"))
+    p.add_argument("what", nargs="+", choices=("sample", "photos", "rounded", "clips", "yuv", "masks", "people"))
     p.add_argument("--all", action="store_true"), p.add_argument("--verbose", action="store_true")
     p.add_argument("--frames", type=int, default=0), p.add_argument("--isa"), p.add_argument("--only")
     a = p.parse_args()
@@ -221,6 +263,8 @@ def main():
             results += [exact(s, a, limit) for s in stems(g / "tracked", a, QUICK)]
         elif what == "yuv":
             results += [yuv(s, a, limit) for s in stems(g / "tracked", a, QUICK) if s.name in ITSELF]
+        elif what == "people":
+            results += [people(s, a) for s in stems(ROOT / "tests/golden/tasks", a)]
         elif what == "masks":
             results += [masks(s, a) for s in stems(g / "masks", a)]
     done = [r for r in results if r is not None]
