@@ -85,14 +85,20 @@ static bool origin_allowed(const char *list, const char *origin)
     return false;
 }
 
+static bool has_cors(const bs_http *http)
+{
+    return http->settings->cors_allow_origins && *http->settings->cors_allow_origins;
+}
+
+bool bs_request_is_foreign(bs_request *r)
+{
+    return has_cors(r->http) && bs_request_header(r, "Origin");
+}
+
 static void add_cors(bs_request *r)
 {
-    const char *list = r->http->settings->cors_allow_origins;
-    if (!list || !*list)
-        return;
-    const char *origin = bs_request_header(r, "Origin");
-    bs_answer_header(r, "Vary", "Origin");
-    if (!origin || !origin_allowed(list, origin))
+    const char *origin = has_cors(r->http) ? bs_request_header(r, "Origin") : NULL;
+    if (!origin || !origin_allowed(r->http->settings->cors_allow_origins, origin))
         return;
     bs_answer_header(r, "Access-Control-Allow-Origin", origin);
     bs_answer_header(r, "Access-Control-Expose-Headers",
@@ -104,6 +110,14 @@ static void add_cors(bs_request *r)
     }
 }
 
+void bs_answer_common_headers(const bs_http *http, struct MHD_Response *response)
+{
+    MHD_add_response_header(response, "X-Content-Type-Options", "nosniff");
+    MHD_add_response_header(response, "Referrer-Policy", "no-referrer");
+    if (has_cors(http))
+        MHD_add_response_header(response, "Vary", "Origin");
+}
+
 void bs_answer_response(bs_request *r, unsigned status, struct MHD_Response *response)
 {
     if (r->response)
@@ -112,8 +126,7 @@ void bs_answer_response(bs_request *r, unsigned status, struct MHD_Response *res
     r->status = status;
     if (!response)
         return;
-    bs_answer_header(r, "X-Content-Type-Options", "nosniff");
-    bs_answer_header(r, "Referrer-Policy", "no-referrer");
+    bs_answer_common_headers(r->http, response);
     add_cors(r);
 }
 

@@ -117,7 +117,7 @@ typedef struct bs_route {
     const char *method, *path; /* "/api/serve/{job_id}/{file}" */
     void (*handle)(bs_request *request);
     unsigned flags;
-    bool (*at_once)(bs_request *request); /* where set: tries to answer from memory, before the lane */
+    bool (*at_once)(bs_request *request); /* where set: tries to answer from memory, before the lane; may send */
 } bs_route;
 
 extern const bs_route bs_routes[];
@@ -138,6 +138,7 @@ struct bs_request {
     bool head;                /* HEAD: as GET, without the body */
     bool bad_uri;
     bool in_lane, done;                                             /* handed to a lane; the answer is there */
+    bool sent;                                                      /* the connection has it */
     char job[BS_JOB_ID_LENGTH + 1], name[BS_ARTIFACT_NAME_MAX + 1]; /* {job_id} and {file}, valid where not empty */
     uint64_t declared;                                              /* length of the body; UINT64_MAX: not told */
     char *body;
@@ -172,6 +173,12 @@ void bs_answer_failure(bs_request *request, bs_status status, const bs_error *er
 void bs_answer_bytes(bs_request *request, unsigned status, const char *type, const void *data, size_t size, bool copy);
 void bs_answer_response(bs_request *request, unsigned status, struct MHD_Response *response);
 void bs_answer_header(bs_request *request, const char *name, const char *value);
+/* Sends an answer that is its owner's, at once: only in an event thread, and once. False: it cannot be sent. */
+bool bs_request_send(bs_request *request, unsigned status, struct MHD_Response *response);
+/* Whether the answer depends on who asks: the request is another site's, and sites may be allowed (CORS). */
+bool bs_request_is_foreign(bs_request *request);
+/* The headers that every answer has, but for those that depend on who asks. */
+void bs_answer_common_headers(const bs_http *http, struct MHD_Response *response);
 /* Writes an error answer to the socket while the body still arrives, where libmicrohttpd cannot answer. The connection
  * is to be closed next; up to `to_come` bytes of the body are then drained, so that the client gets to read the answer.
  */
@@ -199,9 +206,8 @@ bs_status bs_status_cache_open(bs_status_cache **out, bs_http *http, bs_error *e
 void bs_status_cache_close(bs_status_cache **cache);
 /* Something changed: what is kept is looked up anew. */
 void bs_status_cache_expire(bs_status_cache *cache);
-/* The status answer of a job as text (to be freed), out of the cache alone: NULL where it is not there. */
-char *bs_status_cache_peek(bs_status_cache *cache, const char *id);
-/* The same, asking the store where need be. BS_EOF: no such job. `final` (may be NULL): it changes no more. */
+/* The status answer of a job as text (to be freed), asking the store where need be. BS_EOF: no such job. `final` (may
+ * be NULL): it changes no more. */
 bs_status bs_status_text(bs_http *http, const char *id, char **out, bool *final, bs_error *err);
 /* A job as its status answer tells it. */
 json_t *bs_status_json(bs_http *http, const bs_job *job);

@@ -1,8 +1,9 @@
 /* A job's status, its end, and the list of all (see internal.h).
  *
- * Status answers are kept as text while nothing changes, so that polling costs no look-up in the store: every change
- * that the worker tells of makes all of them old, and after half a second they are old anyway (another process may
- * have changed the store). */
+ * Status answers are kept while nothing changes, ready to be sent, so that polling costs no look-up in the store and
+ * no memory: every change that the worker tells of makes all of them old, and after half a second they are old anyway
+ * (another process may have changed the store). That of a running job is made anew from what the worker has in memory,
+ * by the thread that was asked; all others in the quick lane. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,7 +14,8 @@ enum { CACHED = 256, FRESH_NANOSECONDS = 500000000, JOBS_LISTED = 100, JOBS_LIST
 
 typedef struct cached {
     char id[BS_JOB_ID_LENGTH + 1];
-    char *text;
+    struct MHD_Response *answer; /* NULL: none is kept */
+    const char *text;            /* its body */
     bool final;
     uint64_t generation;
     struct timespec at;
@@ -41,7 +43,8 @@ void bs_status_cache_close(bs_status_cache **out)
     if (!cache)
         return;
     for (int i = 0; i < CACHED; i++)
-        free(cache->entry[i].text);
+        if (cache->entry[i].answer)
+            MHD_destroy_response(cache->entry[i].answer);
     pthread_mutex_destroy(&cache->lock);
     free(cache);
     *out = NULL;
@@ -61,30 +64,42 @@ static cached *entry_of(bs_status_cache *cache, const char *id)
 static bool is_fresh(const bs_status_cache *cache, const cached *e, const char *id)
 {
     struct timespec now;
-    if (!e->text || strcmp(e->id, id) || e->generation != atomic_load(&cache->generation))
+    if (!e->answer || strcmp(e->id, id) || e->generation != atomic_load(&cache->generation))
         return false;
     clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
     return (now.tv_sec - e->at.tv_sec) * 1000000000ll + (now.tv_nsec - e->at.tv_nsec) < FRESH_NANOSECONDS;
 }
 
-char *bs_status_cache_peek(bs_status_cache *cache, const char *id)
+/* What is fresh is sent under the lock: whoever replaces an answer lets go of it. */
+static bool send_kept(bs_request *r)
 {
+    bs_status_cache *cache = r->http->cache;
     pthread_mutex_lock(&cache->lock);
-    cached *e = entry_of(cache, id);
-    char *text = is_fresh(cache, e, id) ? strdup(e->text) : NULL;
+    cached *e = entry_of(cache, r->job);
+    bool sent = is_fresh(cache, e, r->job) && bs_request_send(r, MHD_HTTP_OK, e->answer);
     pthread_mutex_unlock(&cache->lock);
-    return text;
+    return sent;
 }
 
-static void keep_text(bs_status_cache *cache, const char *id, const char *text, bool final, uint64_t generation)
+static void keep_text(bs_http *http, const char *id, const char *text, bool final, uint64_t generation)
 {
+    bs_status_cache *cache = http->cache;
+    struct MHD_Response *answer = NULL;
     char *copy = strdup(text);
-    if (!copy)
+    if (copy)
+        answer = MHD_create_response_from_buffer(strlen(copy), copy, MHD_RESPMEM_MUST_FREE);
+    if (!answer) {
+        free(copy);
         return;
+    }
+    bs_answer_common_headers(http, answer);
+    MHD_add_response_header(answer, "Content-Type", "application/json");
+    MHD_add_response_header(answer, "Cache-Control", "no-store");
     pthread_mutex_lock(&cache->lock);
     cached *e = entry_of(cache, id);
-    free(e->text);
-    *e = (cached){.text = copy, .final = final, .generation = generation};
+    if (e->answer)
+        MHD_destroy_response(e->answer);
+    *e = (cached){.answer = answer, .text = copy, .final = final, .generation = generation};
     strcpy(e->id, id);
     clock_gettime(CLOCK_MONOTONIC_COARSE, &e->at);
     pthread_mutex_unlock(&cache->lock);
@@ -150,13 +165,25 @@ json_t *bs_status_json(bs_http *http, const bs_job *job)
                      job->reserved_memory ? mb((double)job->reserved_memory) : json_null());
 }
 
+/* The job as text, which is kept. `generation` was read before the job was: a change meanwhile makes it old. */
+static bs_status make_text(bs_http *http, const bs_job *job, uint64_t generation, char **out, bs_error *err)
+{
+    json_t *object = bs_status_json(http, job);
+    char *text = object ? json_dumps(object, BS_JSON_FORM) : NULL;
+    json_decref(object);
+    if (!text)
+        return bs_fail(err, BS_ERR_NOMEM, "no memory for the status of a job");
+    keep_text(http, job->id, text, bs_job_state_is_final(job->state), generation);
+    *out = text;
+    return BS_OK;
+}
+
 bs_status bs_status_text(bs_http *http, const char *id, char **out, bool *final, bs_error *err)
 {
     bs_status_cache *cache = http->cache;
     pthread_mutex_lock(&cache->lock);
     cached *e = entry_of(cache, id);
-    bool fresh = is_fresh(cache, e, id);
-    char *text = fresh ? strdup(e->text) : NULL;
+    char *text = is_fresh(cache, e, id) ? strdup(e->text) : NULL;
     if (text && final)
         *final = e->final;
     pthread_mutex_unlock(&cache->lock);
@@ -166,21 +193,13 @@ bs_status bs_status_text(bs_http *http, const char *id, char **out, bool *final,
     }
 
     bs_job job;
-    uint64_t generation = atomic_load(&cache->generation); /* before the look-up: a change meanwhile makes it old */
+    uint64_t generation = atomic_load(&cache->generation);
     bs_status status = bs_worker_job(http->worker, id, &job, err);
-    if (status)
-        return status;
-    json_t *object = bs_status_json(http, &job);
-    text = object ? json_dumps(object, BS_JSON_FORM) : NULL;
-    json_decref(object);
-    if (!text)
-        return bs_fail(err, BS_ERR_NOMEM, "no memory for the status of a job");
-    bool is_final = bs_job_state_is_final(job.state);
-    keep_text(cache, id, text, is_final, generation);
-    if (final)
-        *final = is_final;
-    *out = text;
-    return BS_OK;
+    if (status == BS_OK)
+        status = make_text(http, &job, generation, out, err);
+    if (status == BS_OK && final)
+        *final = bs_job_state_is_final(job.state);
+    return status;
 }
 
 /* -- handlers
@@ -195,12 +214,18 @@ static void answer_text(bs_request *r, char *text)
 
 bool bs_handle_status_at_once(bs_request *r)
 {
-    char *text = r->job[0] ? bs_status_cache_peek(r->http->cache, r->job) : NULL;
-    if (text)
-        answer_text(r, text);
-    else if (!r->job[0])
-        bs_request_job(r);
-    return r->response != NULL;
+    bs_job job;
+    char *text = NULL;
+    uint64_t generation = atomic_load(&r->http->cache->generation);
+    if (!bs_request_job(r))
+        return true;
+    bool foreign = bs_request_is_foreign(r);
+    if (!foreign && send_kept(r))
+        return true;
+    if (!bs_worker_running(r->http->worker, r->job, &job) || make_text(r->http, &job, generation, &text, NULL) != BS_OK)
+        return false;
+    answer_text(r, text);
+    return true;
 }
 
 void bs_handle_status(bs_request *r)

@@ -71,7 +71,8 @@ const bs_route *bs_route_find(bs_request *r)
     const char *method = r->head ? "GET" : r->method;
     for (int i = 0; i < bs_routes_count; i++) {
         const bs_route *route = &bs_routes[i];
-        char job[256] = "", name[256] = "";
+        char job[256], name[256];
+        job[0] = name[0] = '\0';
         if (!matches(route->path, r->url, job, sizeof(job), name, sizeof(name)))
             continue;
         if (!strcmp(route->method, method)) {

@@ -125,26 +125,21 @@ static bool forged(bs_request *r)
     return strcmp(site, "same-origin") && strcmp(site, "same-site") && strcmp(site, "none");
 }
 
-/* The length that the headers tell. */
-static uint64_t declared_length(bs_request *r)
-{
-    const char *length = bs_request_header(r, "Content-Length");
-    if (bs_request_header(r, "Transfer-Encoding"))
-        return UINT64_MAX;
-    return length ? strtoull(length, NULL, 10) : 0;
-}
-
 typedef struct framing {
     int hosts, lengths, codings;
     bool chunked;
+    uint64_t length;
 } framing;
 
 static enum MHD_Result count_header(void *opaque, enum MHD_ValueKind kind, const char *name, const char *value)
 {
     framing *f = opaque;
-    f->hosts += !strcasecmp(name, "Host");
-    f->lengths += !strcasecmp(name, "Content-Length");
-    if (!strcasecmp(name, "Transfer-Encoding")) {
+    if (!strcasecmp(name, "Host")) {
+        f->hosts++;
+    } else if (!strcasecmp(name, "Content-Length")) {
+        f->lengths++;
+        f->length = value ? strtoull(value, NULL, 10) : 0;
+    } else if (!strcasecmp(name, "Transfer-Encoding")) {
         f->codings++;
         f->chunked = value && !strcasecmp(value, "chunked");
     }
@@ -157,6 +152,7 @@ static bool well_framed(bs_request *r, const char *version)
 {
     framing f = {0};
     MHD_get_connection_values(r->connection, MHD_HEADER_KIND, count_header, &f);
+    r->declared = f.codings ? UINT64_MAX : f.length;
     if (f.codings && !f.chunked)
         bs_answer_error(r, MHD_HTTP_NOT_IMPLEMENTED, "Transfer-Encoding takes chunked and nothing else");
     else if (f.lengths + f.codings > 1)
@@ -172,7 +168,6 @@ static bool well_framed(bs_request *r, const char *version)
 /* The headers are in: false where the request is answered already. */
 static bool begin(bs_request *r, const char *version)
 {
-    r->declared = declared_length(r);
     if (!well_framed(r, version)) {
         r->declared = r->declared ? r->declared : 1; /* answered now: there may be a body all the same */
         return false;
@@ -226,17 +221,24 @@ static bool take_body(bs_request *r, const char *data, size_t size)
     return true;
 }
 
+bool bs_request_send(bs_request *r, unsigned status, struct MHD_Response *response)
+{
+    r->status = status;
+    bs_sockets_move(r->http->sockets, r->socket, BS_SOCKET_ANSWER);
+    r->sent = MHD_queue_response(r->connection, status, response) == MHD_YES;
+    return r->sent;
+}
+
 static enum MHD_Result send_answer(bs_request *r)
 {
     if (!r->response)
         bs_answer_error(r, MHD_HTTP_SERVICE_UNAVAILABLE, "The server has no memory for this answer now");
     if (!r->response)
         return MHD_NO;
-    bs_sockets_move(r->http->sockets, r->socket, BS_SOCKET_ANSWER);
-    enum MHD_Result queued = MHD_queue_response(r->connection, r->status, r->response);
+    bool sent = bs_request_send(r, r->status, r->response);
     MHD_destroy_response(r->response); /* the connection holds it now */
     r->response = NULL;
-    return queued;
+    return sent ? MHD_YES : MHD_NO;
 }
 
 /* Runs in a lane. */
@@ -253,12 +255,14 @@ static enum MHD_Result finish(bs_request *r)
 {
     if (r->upload && !bs_upload_end(r))
         return send_answer(r);
-    if (!(r->route->flags & (BS_ROUTE_QUICK | BS_ROUTE_SLOW)) || (r->route->at_once && r->route->at_once(r))) {
-        if (!r->response)
-            r->route->handle(r);
+    if (r->route->at_once && r->route->at_once(r))
+        return r->sent ? MHD_YES : send_answer(r);
+    if (!(r->route->flags & (BS_ROUTE_QUICK | BS_ROUTE_SLOW))) {
+        r->route->handle(r);
         return send_answer(r);
     }
     r->in_lane = true;
+    bs_sockets_move(r->http->sockets, r->socket, BS_SOCKET_ANSWER); /* it is our turn: nothing is too slow any more */
     MHD_suspend_connection(r->connection); /* first: the lane may be done with it before this returns */
     if (!bs_lane_put(r->route->flags & BS_ROUTE_SLOW ? r->http->slow : r->http->quick, r)) {
         bs_answer_error(r, MHD_HTTP_SERVICE_UNAVAILABLE, "Server is stopping");
@@ -289,8 +293,9 @@ static enum MHD_Result handle(void *opaque, struct MHD_Connection *connection, c
         r->url = path_of(url);
         r->method = method;
         r->head = !strcmp(method, "HEAD");
-        bs_sockets_move(r->http->sockets, r->socket, BS_SOCKET_BODY);
         r->done = !begin(r, version);
+        if (r->declared)
+            bs_sockets_move(r->http->sockets, r->socket, BS_SOCKET_BODY);
         if (!r->done || !r->declared) /* without a body the connection is kept, and answered when it is complete */
             return MHD_YES;
         bs_sockets_linger(r->socket, r->declared < 1ull << 30 ? r->declared : 1ull << 30);

@@ -230,6 +230,17 @@ bool bs_worker_submit(bs_worker *worker, const bs_job *job, const char *idempote
 
 /* -- one job -------------------------------------------------------------------------------------------- */
 
+bool bs_worker_running(bs_worker *worker, const char *id, bs_job *out)
+{
+    pthread_mutex_lock(&worker->lock);
+    const bs_slot *slot = slot_of_job(worker, id);
+    bool running = slot && !slot->leaving;
+    if (running)
+        *out = slot->job;
+    pthread_mutex_unlock(&worker->lock);
+    return running;
+}
+
 bs_status bs_worker_job(bs_worker *worker, const char *id, bs_job *out, bs_error *err)
 {
     bs_job running;

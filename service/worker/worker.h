@@ -63,6 +63,8 @@ bool bs_worker_admits(bs_worker *worker, bs_verdict *verdict);
 bool bs_worker_submit(bs_worker *worker, const bs_job *job, const char *idempotency_key, bs_job *out, bool *before,
                       bs_verdict *verdict, bs_error *err);
 
+/* A job that runs here, with the newest progress: out of memory, never waits. False: it does not run, or just ended. */
+bool bs_worker_running(bs_worker *worker, const char *id, bs_job *out);
 /* A job as it is this moment: the store's word, and of a running job the newest progress. Cheap for running jobs. */
 bs_status bs_worker_job(bs_worker *worker, const char *id, bs_job *out, bs_error *err);
 /* Stops it, pending or processing, within a second; returns when it has ended, or after a second with the request

@@ -177,6 +177,24 @@ class Protocol(unittest.TestCase):
         self.assertIn("DELETE", preflight.headers["Access-Control-Allow-Methods"])
         self.assertIn("Authorization", preflight.headers["Access-Control-Allow-Headers"])
 
+    def test_kept_status_answers_are_right_for_whoever_asks(self):
+        path = f"/api/status/{self.job}"
+        plain = self.s.get(path)
+        for _ in range(3):  # the second one is the first one's answer
+            own, foreign = self.s.get(path), self.s.get(path, Origin="https://a.example")
+            self.assertEqual((own.status, own.body), (200, plain.body))
+            self.assertEqual((foreign.status, foreign.body), (200, plain.body))
+            self.assertIsNone(own.headers["Access-Control-Allow-Origin"])
+            self.assertEqual(foreign.headers["Access-Control-Allow-Origin"], "https://a.example")
+            self.assertIsNone(self.s.get(path, Origin="https://c.example").headers["Access-Control-Allow-Origin"])
+            for answer in (own, foreign):
+                self.assertEqual(answer.headers["Vary"], "Origin")
+                self.assertEqual(answer.headers["Cache-Control"], "no-store")
+                self.assertEqual(answer.headers["X-Content-Type-Options"], "nosniff")
+                self.assertEqual(answer.headers["Content-Type"], "application/json")
+            head = self.s.request("HEAD", path)
+            self.assertEqual((head.body, head.headers["Content-Length"]), (b"", plain.headers["Content-Length"]))
+
     def test_the_page_needs_nothing_from_outside(self):
         for path in ("/", "/docs", "/app.js", "/app.css", "/docs.js"):
             answer = self.s.get(path)
