@@ -53,14 +53,21 @@ static void take_progress(bs_worker *worker, bs_slot *slot)
     if (p->frames_total > 0)
         job->total_frames = p->frames_total;
     if (job->total_frames > 0) {
-        int64_t percent = (int64_t)(100.0 * (double)job->current_frame / (double)job->total_frames);
-        job->progress = percent < 0 ? 0 : percent > 99 ? 99 : (int)percent;
+        double percent = 100.0 * (double)job->current_frame / (double)job->total_frames;
+        job->progress = percent < 99 ? (int)percent : 99;
         snprintf(job->message, sizeof(job->message), "Processing frame %" PRId64 " of %" PRId64, job->current_frame,
                  job->total_frames);
     } else {
         snprintf(job->message, sizeof(job->message), "Processing frame %" PRId64, job->current_frame);
     }
     pthread_mutex_unlock(&worker->lock);
+}
+
+/* What it makes cannot be kept. */
+static void stop_for_disk(bs_worker *worker, bs_slot *slot, const char *why)
+{
+    snprintf(slot->reason, sizeof(slot->reason), "%s", why);
+    bs_worker_stop_slot(worker, slot, BS_STOP_DISK);
 }
 
 /* False: it makes no sense. */
@@ -88,8 +95,7 @@ static bool begin_report(bs_worker *worker, bs_slot *slot)
         bs_log(BS_LOG_ERROR, "worker", "job %s: frame %" PRId64 " cannot be saved: %s", slot->job.id, head->value,
                err.text);
         slot->frame_fd = -1;
-        slot->stop = BS_STOP_DISK;
-        snprintf(slot->reason, sizeof(slot->reason), "%s", err.text);
+        stop_for_disk(worker, slot, err.text);
     }
     return true;
 }
@@ -99,10 +105,8 @@ static void end_frame(bs_worker *worker, bs_slot *slot)
     bs_error err = {0};
     if (slot->frame_fd < 0)
         return;
-    if (bs_artifacts_commit(worker->artifacts, slot->job.id, slot->frame_name, slot->frame_fd, &err) != BS_OK) {
-        slot->stop = BS_STOP_DISK;
-        snprintf(slot->reason, sizeof(slot->reason), "%s", err.text);
-    }
+    if (bs_artifacts_commit(worker->artifacts, slot->job.id, slot->frame_name, slot->frame_fd, &err) != BS_OK)
+        stop_for_disk(worker, slot, err.text);
     close(slot->frame_fd);
     slot->frame_fd = -1;
 }
@@ -144,15 +148,16 @@ static void end_report(bs_worker *worker, bs_slot *slot, bool *progressed)
     slot->head_have = slot->body_have = 0;
 }
 
-static void put_piece(bs_slot *slot, const char *piece, size_t size)
+static void put_piece(bs_worker *worker, bs_slot *slot, const char *piece, size_t size)
 {
     while (size > 0 && slot->frame_fd >= 0) {
         ssize_t wrote = write(slot->frame_fd, piece, size);
         if (wrote < 0 && errno == EINTR)
             continue;
         if (wrote < 0) {
-            slot->stop = BS_STOP_DISK;
-            snprintf(slot->reason, sizeof(slot->reason), "a frame cannot be saved: %s", strerror(errno));
+            bs_error err = {0};
+            bs_fail(&err, BS_ERR_IO, "a frame cannot be saved: %s", strerror(errno));
+            stop_for_disk(worker, slot, err.text);
             close(slot->frame_fd);
             slot->frame_fd = -1;
             return;
@@ -164,7 +169,7 @@ static void put_piece(bs_slot *slot, const char *piece, size_t size)
 
 /* Reads the next piece of the report that arrives: of its head, its body, or of a frame. As read(); EAGAIN where
  * nothing is there now: the scheduler waits for nobody. */
-static ssize_t read_piece(bs_slot *slot)
+static ssize_t read_piece(bs_worker *worker, bs_slot *slot)
 {
     if (slot->head_have < sizeof(slot->head))
         return recv(slot->channel, (char *)&slot->head + slot->head_have, sizeof(slot->head) - slot->head_have,
@@ -175,14 +180,14 @@ static ssize_t read_piece(bs_slot *slot)
     char piece[PIECE];
     ssize_t got = recv(slot->channel, piece, missing < sizeof(piece) ? missing : sizeof(piece), MSG_DONTWAIT);
     if (got > 0)
-        put_piece(slot, piece, (size_t)got);
+        put_piece(worker, slot, piece, (size_t)got);
     return got;
 }
 
 bool bs_channel_read(bs_worker *worker, bs_slot *slot, bool *progressed)
 {
     for (int i = 0; i < PIECES_AT_A_TIME; i++) {
-        ssize_t got = read_piece(slot);
+        ssize_t got = read_piece(worker, slot);
         if (got < 0 && errno == EINTR)
             continue;
         if (got < 0 && errno == EAGAIN)
@@ -192,7 +197,7 @@ bool bs_channel_read(bs_worker *worker, bs_slot *slot, bool *progressed)
         if (slot->head_have < sizeof(slot->head)) {
             slot->head_have += (size_t)got;
             if (slot->head_have == sizeof(slot->head) && !begin_report(worker, slot)) {
-                slot->stop = BS_STOP_BROKEN;
+                bs_worker_stop_slot(worker, slot, BS_STOP_BROKEN);
                 return false;
             }
         } else {

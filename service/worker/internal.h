@@ -126,14 +126,16 @@ int64_t bs_worker_clock_ms(void);
 /* Calls the listener. */
 void bs_worker_tell(bs_worker *worker, const char *id);
 
-/* Asks the zygote to kill the process; what becomes of its job follows when it is dead. */
+/* Asks the zygote to kill the process, for the first reason that it is given; what becomes of its job follows when it
+ * is dead. Nobody else sets slot->stop of a process that lives: the zygote has until stop_ms to bury it. */
 void bs_worker_stop_slot(bs_worker *worker, bs_slot *slot, bs_stop why);
 
-/* readings.c: what is used, read now (takes a millisecond per process); the promises of all jobs under way (BS_WORKER_
- * PROCESSES at most), returns how many; and what the last reading asks for: ends what takes more than its reservation,
- * cleans up at the cleanup line, makes room at the critical one. The reject line acts in bs_worker_admits. */
+/* readings.c. Reads what is used now; takes a millisecond per process. */
 void bs_readings_measure(bs_worker *worker);
+/* The promises of all jobs under way, BS_WORKER_PROCESSES at most; returns how many. */
 size_t bs_readings_promises(const bs_worker *worker, bs_promise *out);
+/* Does what the last reading asks for: ends what takes more than its reservation, cleans up at the cleanup line, makes
+ * room at the critical one. The reject line acts in bs_worker_admits. */
 void bs_readings_act(bs_worker *worker);
 
 /* channel.c: reads what a process reports. False: it is at its end. `progressed`: there is news of the job. */
