@@ -95,7 +95,7 @@ static char *storage_path(const char *url, const char *data_dir, bs_error *err)
     if (!url) {
         if (asprintf(&path, "%s/jobs", data_dir) < 0)
             path = NULL;
-    } else if (!strncmp(url, "file:", 5) && url[5]) {
+    } else if (!strncmp(url, "file:", 5) && url[5] && strcmp(url, "file://")) {
         path = strdup(!strncmp(url + 5, "//", 2) ? url + 7 : url + 5);
     } else {
         bs_fail(err, BS_ERR_USAGE, "STORAGE_URL is '%s'; this program stores in folders: file:PATH", url);
@@ -193,15 +193,7 @@ static DIR *open_dir(int at, const char *path)
     return dir;
 }
 
-static void random_hex(char *out, size_t digits)
-{
-    char id[BS_JOB_ID_LENGTH + 1];
-    if (bs_job_id_new(id, NULL))
-        snprintf(id, sizeof(id), "%032llx", (unsigned long long)bs_job_now());
-    snprintf(out, digits + 1, "%s", id);
-}
-
-/* Makes a rename durable. */
+/* Makes a rename durable, where the file system can: some refuse to sync a folder. */
 static void sync_folder(int at, const char *path)
 {
     int fd = openat(at, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -310,12 +302,13 @@ static bs_status not_stored(bs_error *err, int reason)
 bs_status bs_artifacts_receive(bs_artifacts *a, uint64_t size, bs_incoming *out, bs_error *err)
 {
     bs_incoming in = {.fd = -1, .reserved = size};
-    bs_status status = reserve(a, size, err);
+    char id[BS_JOB_ID_LENGTH + 1];
+    bs_status status = bs_job_id_new(id, err);
+    if (status == BS_OK)
+        status = reserve(a, size, err);
     if (status)
         return status;
 
-    char id[BS_JOB_ID_LENGTH + 1];
-    random_hex(id, BS_JOB_ID_LENGTH);
     snprintf(in.name, sizeof(in.name), "%s.part", id);
     in.fd = openat(a->incoming, in.name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
     if (in.fd < 0) {

@@ -10,7 +10,7 @@
 
 #define JSON_TYPE "application/json"
 
-/* -- what a request says ------------------------------------------------------------------------------------ */
+/* -- what a request says ---------------------------------------------------------------------------------- */
 
 const char *bs_request_header(bs_request *r, const char *name)
 {
@@ -61,7 +61,7 @@ bool bs_request_job(bs_request *r)
     return false;
 }
 
-/* -- answers -------------------------------------------------------------------------------------------------- */
+/* -- answers ---------------------------------------------------------------------------------------------- */
 
 void bs_answer_header(bs_request *r, const char *name, const char *value)
 {
@@ -235,6 +235,11 @@ void bs_answer_now(bs_request *r, unsigned status, const char *detail, uint64_t 
     if (info && length > 0 && (size_t)length < sizeof(text) &&
         send(info->connect_fd, text, (size_t)length, MSG_DONTWAIT | MSG_NOSIGNAL) == length)
         bs_sockets_linger(r->socket, to_come);
+}
+
+json_t *bs_json_mb(uint64_t bytes)
+{
+    return json_real((double)(int64_t)((double)bytes / 1048576 * 100 + 0.5) / 100);
 }
 
 json_t *bs_json_time(int64_t microseconds)

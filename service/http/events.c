@@ -60,15 +60,7 @@ int bs_events_count(bs_events *events)
     return count;
 }
 
-static time_t seconds_now(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
-    return now.tv_sec;
-}
-
-/* -- in the event threads -------------------------------------------------------------------------------------------
- */
+/* -- in the event threads --------------------------------------------------------------------------------- */
 
 static ssize_t read_stream(void *opaque, uint64_t position, char *buffer, size_t max)
 {
@@ -106,8 +98,7 @@ static void end_stream(void *opaque)
     free(s);
 }
 
-/* -- in the keeper's thread, and in the lane for the first event ------------------------------------------------------
- */
+/* -- in the keeper's thread, and in the lane for the first event ------------------------------------------ */
 
 /* Appends to what is to be sent; false where there is no memory. */
 static bool say(stream *s, const char *text)
@@ -123,7 +114,7 @@ static bool say(stream *s, const char *text)
     s->text = joined;
     s->size = left + length;
     s->sent = 0;
-    s->spoke = seconds_now();
+    s->spoke = bs_http_seconds();
     return true;
 }
 
@@ -191,7 +182,7 @@ static void tell_all(bs_events *events, const char *id, const char *text, bool f
 
 static void beat(bs_events *events)
 {
-    time_t now = seconds_now();
+    time_t now = bs_http_seconds();
     pthread_mutex_lock(&events->lock);
     for (stream *s = events->first; s; s = s->next)
         if (now - s->spoke >= HEARTBEAT_SECONDS && s->size == s->sent && say(s, ": still here\n\n"))

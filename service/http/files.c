@@ -7,7 +7,7 @@
 
 #include "service/http/internal.h"
 
-/* -- which file ---------------------------------------------------------------------------------------------------- */
+/* -- which file ------------------------------------------------------------------------------------------- */
 
 static const char *type_of(const char *name)
 {
@@ -57,8 +57,7 @@ static bool open_result(bs_request *r, const char *name, unsigned early, bs_job 
     return status == BS_OK;
 }
 
-/* -- ranges and validators --------------------------------------------------------------------------------------------
- */
+/* -- ranges and validators -------------------------------------------------------------------------------- */
 
 typedef enum range_kind { RANGE_NONE, RANGE_ONE, RANGE_UNSATISFIABLE } range_kind;
 
@@ -236,8 +235,7 @@ static void attachment(char *out, size_t size, const char *upload, const char *n
     snprintf(out, size, "attachment; filename=\"%s_%s\"; filename*=UTF-8''%s_%s", ascii, name, encoded, name);
 }
 
-/* -- handlers
- * ------------------------------------------------------------------------------------------------------------ */
+/* -- handlers --------------------------------------------------------------------------------------------- */
 
 void bs_handle_download(bs_request *r)
 {

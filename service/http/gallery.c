@@ -27,8 +27,9 @@ bs_status bs_gallery_open(bs_gallery **out, const char *data_dir, bs_error *err)
     if (!g)
         return bs_fail(err, BS_ERR_NOMEM, "no memory for the gallery");
     pthread_mutex_init(&g->lock, NULL);
-    snprintf(g->path, sizeof(g->path), "%s/gallery.json", data_dir);
-    if (access(g->path, F_OK)) {
+    if (snprintf(g->path, sizeof(g->path), "%s/gallery.json", data_dir) >= (int)sizeof(g->path)) {
+        status = bs_fail(err, BS_ERR_USAGE, "DATA_DIR is longer than a path may be");
+    } else if (access(g->path, F_OK)) {
         g->entries = json_array();
     } else {
         json_error_t error;
@@ -98,8 +99,7 @@ static bs_status replace(bs_gallery *g, json_t *entries, bs_error *err)
     return status;
 }
 
-/* -- handlers
- * -------------------------------------------------------------------------------------------------------------- */
+/* -- handlers --------------------------------------------------------------------------------------------- */
 
 /* The body, whose members may be these two (`other` may be NULL); NULL: answered. */
 static json_t *take_body(bs_request *r, const char *one, const char *other)
@@ -213,7 +213,9 @@ void bs_handle_gallery_approve(bs_request *r)
         status = replace(g, entries, &err);
     }
     pthread_mutex_unlock(&g->lock);
-    if (status)
+    if (status == BS_EOF) /* it has just been removed */
+        bs_answer_error(r, MHD_HTTP_NOT_FOUND, "Job not found");
+    else if (status)
         bs_answer_failure(r, status, &err);
     else if (!r->response)
         answer_entries(r, "Added to the gallery");

@@ -14,11 +14,6 @@ static double seconds_since(const struct timespec *then)
     return (double)(now.tv_sec - then->tv_sec) + (double)(now.tv_nsec - then->tv_nsec) / 1e9;
 }
 
-static json_t *mb(uint64_t bytes)
-{
-    return json_real((double)(int64_t)((double)bytes / 1048576 * 100 + 0.5) / 100);
-}
-
 /* The totals of the store; false: answered. */
 static bool read_totals(bs_request *r, bs_store_totals *totals, int64_t *all)
 {
@@ -73,24 +68,24 @@ void bs_handle_memory(bs_request *r)
         json_array_append_new(processes,
                               json_pack("{s:i, s:s, s:o, s:o, s:o}", "pid", (int)p->pid, "role", p->role, "job_id",
                                         p->job[0] && bs_request_is_admin(r) ? json_string(p->job) : json_null(),
-                                        "memory_mb", mb(p->memory), "reserved_mb", mb(p->reserved)));
+                                        "memory_mb", bs_json_mb(p->memory), "reserved_mb", bs_json_mb(p->reserved)));
     }
     json_t *object = json_pack(
         "{s:s, s:o, s:f, s:I, s:I, s:I, s:I, s:{s:s, s:I, s:s}}", "status",
         percent < 60    ? "healthy"
         : percent <= 80 ? "warning"
                         : "critical",
-        "memory_mb", mb(now->used), "memory_percent", (double)(int64_t)(percent * 100 + 0.5) / 100, "jobs_count",
-        (json_int_t)jobs, "jobs_pending", (json_int_t)totals.jobs[BS_JOB_PENDING], "jobs_processing",
+        "memory_mb", bs_json_mb(now->used), "memory_percent", (double)(int64_t)(percent * 100 + 0.5) / 100,
+        "jobs_count", (json_int_t)jobs, "jobs_pending", (json_int_t)totals.jobs[BS_JOB_PENDING], "jobs_processing",
         (json_int_t)totals.jobs[BS_JOB_PROCESSING], "jobs_completed", (json_int_t)totals.jobs[BS_JOB_COMPLETED],
         "recommendations", "cleanup_threshold", cleanup, "max_concurrent", (json_int_t)s->max_concurrent_processing,
         "auto_cleanup_age", age);
-    json_t *more = json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:i, s:o}", "timestamp",
-                             bs_json_time(bs_job_now()), "limit_mb", mb(now->limit), "reserved_mb", mb(now->reserved),
-                             "available_mb", mb(now->available), "cleanup_mb", mb(now->cleanup_line), "reject_mb",
-                             mb(now->reject_line), "critical_mb", mb(now->critical_line), "pressure_percent",
-                             now->pressure >= 0 ? json_real(now->pressure) : json_null(), "connections",
-                             bs_sockets_count(r->http->sockets), "processes", processes);
+    json_t *more = json_pack(
+        "{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:i, s:o}", "timestamp", bs_json_time(bs_job_now()), "limit_mb",
+        bs_json_mb(now->limit), "reserved_mb", bs_json_mb(now->reserved), "available_mb", bs_json_mb(now->available),
+        "cleanup_mb", bs_json_mb(now->cleanup_line), "reject_mb", bs_json_mb(now->reject_line), "critical_mb",
+        bs_json_mb(now->critical_line), "pressure_percent", now->pressure >= 0 ? json_real(now->pressure) : json_null(),
+        "connections", bs_sockets_count(r->http->sockets), "processes", processes);
     json_object_update_missing(object, more);
     json_decref(more);
     free(now);
@@ -117,8 +112,7 @@ void bs_handle_readyz(bs_request *r)
     bs_answer_header(r, "Retry-After", "5");
 }
 
-/* -- Prometheus
- * ------------------------------------------------------------------------------------------------------------ */
+/* -- Prometheus ------------------------------------------------------------------------------------------- */
 
 typedef struct text {
     char *data;

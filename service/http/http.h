@@ -1,4 +1,4 @@
-/* http: the service's face. Every route of design 5.4 on libmicrohttpd; no other folder knows of it.
+/* http: the service's face. Every route of docs/service.md on libmicrohttpd; no other folder knows of it.
  *
  *   server.c       start and stop, the way of a request from its first line to its answer
  *   routes.c       the one table of routes: method, path, handler

@@ -37,6 +37,7 @@ typedef enum bs_socket_state {
     BS_SOCKET_HEADERS, /* they arrive */
     BS_SOCKET_BODY,    /* it arrives */
     BS_SOCKET_ANSWER,
+    BS_SOCKET_STATES
 } bs_socket_state;
 
 typedef struct bs_sockets bs_sockets;
@@ -57,6 +58,9 @@ bool bs_sockets_sweep(bs_sockets *sockets);
 int bs_sockets_count(bs_sockets *sockets);
 /* Of them, those that are being answered. */
 int bs_sockets_answering(bs_sockets *sockets);
+
+/* Seconds of a clock that only goes forward; cheap, and as exact as such limits need. */
+time_t bs_http_seconds(void);
 
 /* -- the server ----------------------------------------------------------------------------------------- */
 
@@ -189,6 +193,8 @@ void bs_text_clean(char *text);
 
 /* "2026-11-23T20:42:36.123456+00:00"; 0: null. */
 json_t *bs_json_time(int64_t microseconds);
+/* Bytes as MB of 2^20, to two decimals. */
+json_t *bs_json_mb(uint64_t bytes);
 
 /* -- uploads ------------------------------------------------------------------------------------------------ */
 

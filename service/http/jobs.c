@@ -105,8 +105,7 @@ static void keep_text(bs_http *http, const char *id, const char *text, bool fina
     pthread_mutex_unlock(&cache->lock);
 }
 
-/* -- a job as JSON ---------------------------------------------------------------------------------------------------
- */
+/* -- a job as JSON ---------------------------------------------------------------------------------------- */
 
 typedef struct url_list {
     bs_http *http;
@@ -141,11 +140,6 @@ static json_t *urls_of(bs_http *http, const bs_job *job)
     return urls;
 }
 
-static json_t *mb(double bytes)
-{
-    return json_real((double)(int64_t)(bytes / 1048576 * 100 + 0.5) / 100);
-}
-
 json_t *bs_status_json(bs_http *http, const bs_job *job)
 {
     bool completed = job->state == BS_JOB_COMPLETED, pending = job->state == BS_JOB_PENDING;
@@ -154,7 +148,7 @@ json_t *bs_status_json(bs_http *http, const bs_job *job)
                      "job_id", job->id, "status", bs_job_state_name(job->state), "progress", job->progress, "message",
                      job->message, "created_at", bs_json_time(job->created_us), "started_at",
                      bs_json_time(job->started_us), "completed_at", bs_json_time(job->completed_us), "filename",
-                     job->filename, "file_size_mb", mb((double)job->file_size), "current_frame",
+                     job->filename, "file_size_mb", bs_json_mb((uint64_t)job->file_size), "current_frame",
                      (json_int_t)job->current_frame, "total_frames",
                      job->total_frames ? json_integer(job->total_frames) : json_null(), "queue_position",
                      pending ? json_integer(job->queue_position) : json_null(), "queue_total",
@@ -162,7 +156,7 @@ json_t *bs_status_json(bs_http *http, const bs_job *job)
                      statistics ? statistics : json_null(), "urls", completed ? urls_of(http, job) : json_null(),
                      "error", job->error[0] ? json_string(job->error) : json_null(), "attempts", job->attempts, "mode",
                      bs_mode_name(job->options.mode), "reserved_memory_mb",
-                     job->reserved_memory ? mb((double)job->reserved_memory) : json_null());
+                     job->reserved_memory ? bs_json_mb(job->reserved_memory) : json_null());
 }
 
 /* The job as text, which is kept. `generation` was read before the job was: a change meanwhile makes it old. */
@@ -202,8 +196,7 @@ bs_status bs_status_text(bs_http *http, const char *id, char **out, bool *final,
     return status;
 }
 
-/* -- handlers
- * ------------------------------------------------------------------------------------------------------------ */
+/* -- handlers --------------------------------------------------------------------------------------------- */
 
 static void answer_text(bs_request *r, char *text)
 {

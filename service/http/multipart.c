@@ -28,7 +28,7 @@ static bs_status fail(bs_multipart *m, bs_error *err, const char *sentence)
     return bs_fail(err, BS_ERR_INPUT, "%s", sentence);
 }
 
-/* -- parameters of a header: name="value" or name=token ---------------------------------------------------------- */
+/* -- parameters of a header: name="value" or name=token --------------------------------------------------- */
 
 static int hex(char c)
 {
@@ -110,7 +110,7 @@ bs_status bs_multipart_open(bs_multipart *m, const char *content_type, const bs_
     return BS_OK;
 }
 
-/* -- a part's header lines ----------------------------------------------------------------------------------------- */
+/* -- a part's header lines -------------------------------------------------------------------------------- */
 
 static bs_status begin_part(bs_multipart *m, bs_error *err)
 {
@@ -162,8 +162,7 @@ static bs_status take_header_byte(bs_multipart *m, char c, bs_error *err)
     return BS_OK;
 }
 
-/* -- bytes ------------------------------------------------------------------------------------------------------------
- */
+/* -- bytes ------------------------------------------------------------------------------------------------ */
 
 static bs_status hand_on(bs_multipart *m, const char *data, size_t size, bs_error *err)
 {

@@ -1,4 +1,4 @@
-/* The one table of routes (design 5.4), and how a path finds its own (see internal.h). */
+/* The one table of routes, and how a path finds its own (see internal.h). */
 #include <string.h>
 
 #include "service/http/internal.h"

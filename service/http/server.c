@@ -34,7 +34,7 @@ enum {
 
 #define BODY_TOO_LARGE "The body is larger than %d bytes"
 
-/* -- a request ------------------------------------------------------------------------------------------------ */
+/* -- a request -------------------------------------------------------------------------------------------- */
 
 static void *first_line(void *opaque, const char *uri, struct MHD_Connection *connection)
 {
@@ -334,7 +334,7 @@ static void library_says(void *opaque, const char *format, va_list args)
     bs_log(BS_LOG_DEBUG, "http", "%s", text);
 }
 
-/* -- housekeeping ----------------------------------------------------------------------------------------------- */
+/* -- housekeeping ----------------------------------------------------------------------------------------- */
 
 static void job_changed(void *opaque, const char *id)
 {
@@ -366,7 +366,7 @@ static void *keep_house(void *opaque)
     return NULL;
 }
 
-/* -- start and stop ------------------------------------------------------------------------------------------- */
+/* -- start and stop --------------------------------------------------------------------------------------- */
 
 /* The administrator's token: given, kept from an earlier start, or made now. */
 static bs_status read_token(bs_http *http, bs_error *err)

@@ -47,12 +47,12 @@ typedef struct lingering {
 
 struct bs_sockets {
     pthread_mutex_t lock;
-    list by_state[4];
+    list by_state[BS_SOCKET_STATES];
     int count, limit;
     lingering lingering[LINGERING];
 };
 
-static time_t now_seconds(void)
+time_t bs_http_seconds(void)
 {
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
@@ -102,7 +102,7 @@ void bs_sockets_close(bs_sockets **sockets)
     for (int i = 0; i < LINGERING; i++)
         if (all->lingering[i].fd >= 0)
             close(all->lingering[i].fd);
-    for (int i = 0; i < 4; i++)
+    for (int i = 0; i < BS_SOCKET_STATES; i++)
         for (bs_socket *c = all->by_state[i].first, *next; c; c = next) {
             next = c->next;
             free(c);
@@ -118,7 +118,7 @@ bs_socket *bs_sockets_add(bs_sockets *all, int fd)
     if (!c)
         return NULL;
     c->fd = fd;
-    c->since = now_seconds();
+    c->since = bs_http_seconds();
     pthread_mutex_lock(&all->lock);
     append_to(&all->by_state[BS_SOCKET_WAITING], c);
     all->count++;
@@ -143,7 +143,7 @@ static void begin_to_linger(bs_sockets *all, bs_socket *c)
             continue;
         l->fd = fcntl(c->fd, F_DUPFD_CLOEXEC, 0);
         l->left = c->linger;
-        l->until = now_seconds() + LINGER_SECONDS;
+        l->until = bs_http_seconds() + LINGER_SECONDS;
         return;
     }
 }
@@ -168,7 +168,7 @@ void bs_sockets_move(bs_sockets *all, bs_socket *c, bs_socket_state state)
     pthread_mutex_lock(&all->lock);
     unlink_from(&all->by_state[c->state], c);
     c->state = state;
-    c->since = now_seconds();
+    c->since = bs_http_seconds();
     atomic_store_explicit(&c->received, 0, memory_order_relaxed);
     append_to(&all->by_state[state], c);
     pthread_mutex_unlock(&all->lock);
@@ -249,7 +249,7 @@ static bool drained(lingering *l, time_t now)
 bool bs_sockets_sweep(bs_sockets *all)
 {
     bool lingers = false;
-    time_t now = now_seconds();
+    time_t now = bs_http_seconds();
     pthread_mutex_lock(&all->lock);
     shut_older_than(&all->by_state[BS_SOCKET_WAITING], now - WAITING_SECONDS);
     shut_older_than(&all->by_state[BS_SOCKET_HEADERS], now - HEADERS_SECONDS);

@@ -5,6 +5,7 @@
  * written to the socket, the connection closed, and what the client still sends is drained for a while so that it
  * gets to read the answer. */
 #include <errno.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -27,15 +28,16 @@ struct bs_upload {
     bs_incoming incoming;
     bs_job job;
     uint64_t max_bytes, file_bytes, received;
-    bool in_file, in_field, has_file; /* neither file nor known field: dropped */
-    char field[FIELD_SIZE], value[FIELD_SIZE];
+    bool in_file, has_file, too_large;
+    const struct field *field; /* the part that arrives; neither file nor field: dropped */
+    char value[FIELD_SIZE];
     size_t value_length;
     unsigned char head[BS_SNIFF_BYTES];
     bool sniffed;
     unsigned refused; /* the status of the answer; 0: not refused */
 };
 
-/* -- fields of the form -------------------------------------------------------------------------------------------- */
+/* -- fields of the form ----------------------------------------------------------------------------------- */
 
 static bool parse_int(const char *text, int64_t min, int64_t max, int64_t *out)
 {
@@ -60,104 +62,106 @@ static bool parse_bool(const char *text, bool *out)
     return false;
 }
 
-static bs_status wants(bs_error *err, const char *field, const char *what)
+typedef enum field_kind { FIELD_MODE, FIELD_MODEL, FIELD_FORMAT, FIELD_NUMBER, FIELD_SECONDS, FIELD_FLAG } field_kind;
+
+/* The form's fields beside the file. `at`: of a number or flag, its place in bs_job_options. */
+static const struct field {
+    const char *name;
+    field_kind kind;
+    size_t at;
+    int min, max;
+} fields[] = {
+    {"mode", FIELD_MODE},
+    {"model", FIELD_MODEL},
+    {"frame_format", FIELD_FORMAT},
+    {"interval", FIELD_NUMBER, offsetof(bs_job_options, interval), 1, 10000},
+    {"frame_extraction_interval", FIELD_NUMBER, offsetof(bs_job_options, interval), 1, 10000},
+    {"people", FIELD_NUMBER, offsetof(bs_job_options, people), 1, BS_MAX_PEOPLE},
+    {"max_video_width", FIELD_NUMBER, offsetof(bs_job_options, max_width), 0, 16384},
+    {"max_video_duration_seconds", FIELD_SECONDS, 0, 1, 864000},
+    {"exact", FIELD_FLAG, offsetof(bs_job_options, exact)},
+    {"save_frames", FIELD_FLAG, offsetof(bs_job_options, save_frames)},
+    {"no_video", FIELD_FLAG, offsetof(bs_job_options, no_video)},
+};
+
+static const struct field *find_field(const char *name)
 {
-    return bs_fail(err, BS_ERR_USAGE, "The field '%s' takes %s", field, what);
+    for (size_t i = 0; i < sizeof(fields) / sizeof(fields[0]); i++)
+        if (!strcmp(name, fields[i].name))
+            return &fields[i];
+    return NULL;
 }
 
-static bs_status set_mode(bs_job_options *o, const char *value, bs_error *err)
+static bool set_mode(bs_job_options *o, const char *value)
 {
     for (int i = BS_MODE_ULTRA_FAST; i <= BS_MODE_QUALITY; i++)
         if (!strcmp(value, bs_mode_name(i))) {
             o->mode = i;
-            return BS_OK;
+            return true;
         }
-    return wants(err, "mode", "ultra_fast, fast, smart or quality");
+    return false;
 }
 
-static bs_status set_model(bs_job_options *o, const char *value, bs_error *err)
+static bool set_model(bs_job_options *o, const char *value)
 {
     for (int i = 0; i < BS_MODEL_KINDS; i++)
         if (!strcmp(value, bs_model_name(i))) {
             o->model = i;
-            return BS_OK;
-        }
-    return wants(err, "model", "lite, full or heavy");
-}
-
-static bs_status set_format(bs_job_options *o, const char *value, bs_error *err)
-{
-    if (strcmp(value, "jpg") && strcmp(value, "png"))
-        return wants(err, "frame_format", "jpg or png");
-    o->png = !strcmp(value, "png");
-    return BS_OK;
-}
-
-static bool is_known(const char *name)
-{
-    static const char *const names[] = {"mode",
-                                        "model",
-                                        "frame_format",
-                                        "interval",
-                                        "frame_extraction_interval",
-                                        "people",
-                                        "max_video_width",
-                                        "max_video_duration_seconds",
-                                        "exact",
-                                        "save_frames",
-                                        "no_video"};
-    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
-        if (!strcmp(name, names[i]))
             return true;
+        }
     return false;
 }
 
-/* One known field; an empty one counts as not given, as browsers send it for an empty box. */
-static bs_status set_field(bs_upload *u, const bs_settings *settings, const char *name, const char *value,
-                           bs_error *err)
+static bool set_format(bs_job_options *o, const char *value)
 {
-    bs_job_options *o = &u->job.options;
-    int64_t n = 0;
-    bool flag = false;
+    o->png = !strcmp(value, "png");
+    return o->png || !strcmp(value, "jpg");
+}
+
+/* One field; an empty one counts as not given, as browsers send it for an empty box. False: it takes something else. */
+static bool set_field(bs_job_options *o, const bs_settings *settings, const struct field *field, const char *value)
+{
+    int64_t n = 0, most = settings->max_video_duration_seconds;
     if (!value[0])
-        return BS_OK;
-    if (!strcmp(name, "mode"))
-        return set_mode(o, value, err);
-    if (!strcmp(name, "model"))
-        return set_model(o, value, err);
-    if (!strcmp(name, "frame_format"))
-        return set_format(o, value, err);
-    if (!strcmp(name, "interval") || !strcmp(name, "frame_extraction_interval")) {
-        if (!parse_int(value, 1, 10000, &n))
-            return wants(err, name, "a whole number from 1 to 10000");
-        o->interval = (int)n;
-    } else if (!strcmp(name, "people")) {
-        if (!parse_int(value, 1, BS_MAX_PEOPLE, &n))
-            return wants(err, name, "a whole number from 1 to 16");
-        o->people = (int)n;
-    } else if (!strcmp(name, "max_video_width")) {
-        if (!parse_int(value, 0, 16384, &n))
-            return wants(err, name, "a whole number from 0 to 16384");
-        o->max_width = (int)n;
-    } else if (!strcmp(name, "max_video_duration_seconds")) {
-        int64_t most = settings->max_video_duration_seconds;
-        if (!parse_int(value, 1, 864000, &n))
-            return wants(err, name, "a whole number from 1 to 864000");
-        o->max_duration_us = (most && n > most ? most : n) * 1000000; /* the server's own limit holds */
-    } else if (!strcmp(name, "exact") || !strcmp(name, "save_frames") || !strcmp(name, "no_video")) {
-        if (!parse_bool(value, &flag))
-            return wants(err, name, "true or false");
-        *(name[0] == 'e' ? &o->exact : name[0] == 's' ? &o->save_frames : &o->no_video) = flag;
+        return true;
+    switch (field->kind) {
+    case FIELD_MODE: return set_mode(o, value);
+    case FIELD_MODEL: return set_model(o, value);
+    case FIELD_FORMAT: return set_format(o, value);
+    case FIELD_FLAG: return parse_bool(value, (bool *)((char *)o + field->at));
+    case FIELD_NUMBER:
+    case FIELD_SECONDS:
+        if (!parse_int(value, field->min, field->max, &n))
+            return false;
+        if (field->kind == FIELD_NUMBER)
+            *(int *)((char *)o + field->at) = (int)n;
+        else
+            o->max_duration_us = (most && n > most ? most : n) * 1000000; /* the server's own limit holds */
+        return true;
     }
-    return BS_OK;
+    return false;
+}
+
+static bs_status say_what_it_takes(const struct field *field, bs_error *err)
+{
+    static const char *const words[] = {[FIELD_MODE] = "ultra_fast, fast, smart or quality",
+                                        [FIELD_MODEL] = "lite, full or heavy",
+                                        [FIELD_FORMAT] = "jpg or png",
+                                        [FIELD_FLAG] = "true or false"};
+    if (field->kind == FIELD_NUMBER || field->kind == FIELD_SECONDS)
+        return bs_fail(err, BS_ERR_USAGE, "The field '%s' takes a whole number from %d to %d", field->name, field->min,
+                       field->max);
+    return bs_fail(err, BS_ERR_USAGE, "The field '%s' takes %s", field->name, words[field->kind]);
 }
 
 /* The last part of the name, for people to read: no folders, no control characters. */
 static void keep_name(char *out, size_t size, const char *name)
 {
-    const char *slash = strrchr(name, '/'), *backslash = strrchr(name, '\\');
-    const char *last = slash > backslash ? slash : backslash;
-    snprintf(out, size, "%.*s", (int)size - 1, last ? last + 1 : name);
+    const char *last = name;
+    for (const char *c = name; *c; c++)
+        if (*c == '/' || *c == '\\')
+            last = c + 1;
+    snprintf(out, size, "%.*s", (int)size - 1, last);
     for (char *quote; (quote = strstr(out, "%22"));) { /* how browsers send a quotation mark */
         *quote = '"';
         memmove(quote + 1, quote + 3, strlen(quote + 3) + 1);
@@ -167,16 +171,15 @@ static void keep_name(char *out, size_t size, const char *name)
         snprintf(out, size, "video");
 }
 
-/* -- parts of the form, as they arrive ----------------------------------------------------------------------------- */
+/* -- parts of the form, as they arrive -------------------------------------------------------------------- */
 
 static bs_status begin_part(void *opaque, const bs_multipart_part *part, bs_error *err)
 {
     bs_request *r = opaque;
     bs_upload *u = r->upload;
     u->in_file = !strcmp(part->name, "file");
-    u->in_field = is_known(part->name);
+    u->field = find_field(part->name);
     u->value_length = 0;
-    snprintf(u->field, sizeof(u->field), "%s", part->name);
     if (!u->in_file)
         return BS_OK;
     if (u->has_file)
@@ -221,8 +224,9 @@ static bs_status write_all(int fd, const char *data, size_t size, bs_error *err)
 static bs_status take_file(bs_request *r, const char *data, size_t size, bs_error *err)
 {
     bs_upload *u = r->upload;
-    if (u->file_bytes + size > u->max_bytes)
-        return bs_fail(err, BS_ERR_NOMEM, "File too large: the limit is %lld MB",
+    u->too_large = u->file_bytes + size > u->max_bytes;
+    if (u->too_large)
+        return bs_fail(err, BS_ERR_LIMIT, "File too large: the limit is %lld MB",
                        (long long)r->http->settings->max_video_size_mb);
     if (u->file_bytes < sizeof(u->head)) {
         size_t room = sizeof(u->head) - (size_t)u->file_bytes;
@@ -241,10 +245,10 @@ static bs_status part_data(void *opaque, const void *data, size_t size, bs_error
     bs_upload *u = r->upload;
     if (u->in_file)
         return take_file(r, data, size, err);
-    if (!u->in_field)
+    if (!u->field)
         return BS_OK;
     if (u->value_length + size >= sizeof(u->value))
-        return bs_fail(err, BS_ERR_USAGE, "The field '%s' is longer than %d bytes", u->field, FIELD_SIZE - 1);
+        return bs_fail(err, BS_ERR_USAGE, "The field '%s' is longer than %d bytes", u->field->name, FIELD_SIZE - 1);
     memcpy(u->value + u->value_length, data, size);
     u->value_length += size;
     return BS_OK;
@@ -256,16 +260,15 @@ static bs_status part_over(void *opaque, bs_error *err)
     bs_upload *u = r->upload;
     if (u->in_file)
         return u->sniffed ? BS_OK : check_kind(u, err);
-    if (!u->in_field)
+    if (!u->field)
         return BS_OK;
     u->value[u->value_length] = '\0';
     if (strlen(u->value) != u->value_length)
-        return bs_fail(err, BS_ERR_USAGE, "The field '%s' holds a NUL character", u->field);
-    return set_field(u, r->http->settings, u->field, u->value, err);
+        return bs_fail(err, BS_ERR_USAGE, "The field '%s' holds a NUL character", u->field->name);
+    return set_field(&u->job.options, r->http->settings, u->field, u->value) ? BS_OK : say_what_it_takes(u->field, err);
 }
 
-/* -- the way of an upload -------------------------------------------------------------------------------------------
- */
+/* -- the way of an upload --------------------------------------------------------------------------------- */
 
 void bs_upload_close(bs_http *http, bs_upload **upload)
 {
@@ -283,8 +286,7 @@ static unsigned status_of(bs_status status)
     switch (status) {
     case BS_ERR_INPUT: return MHD_HTTP_BAD_REQUEST;
     case BS_ERR_USAGE: return MHD_HTTP_UNPROCESSABLE_CONTENT;
-    case BS_ERR_NOMEM: return MHD_HTTP_CONTENT_TOO_LARGE; /* of the upload, against its limit */
-    case BS_ERR_LIMIT: return MHD_HTTP_INSUFFICIENT_STORAGE;
+    case BS_ERR_LIMIT: return MHD_HTTP_INSUFFICIENT_STORAGE; /* of the disk */
     default: return MHD_HTTP_SERVICE_UNAVAILABLE;
     }
 }
@@ -308,11 +310,10 @@ static void answer_job(bs_request *r, const bs_job *job, bool before)
 {
     const char *message = before ? "This upload was received before; this is its job"
                                  : "Video uploaded successfully. Processing will start soon.";
-    double mb = (double)job->file_size / 1048576;
     bs_answer_json(r, MHD_HTTP_OK,
-                   json_pack("{s:s, s:s, s:s, s:s, s:f}", "job_id", job->id, "status", bs_job_state_name(job->state),
+                   json_pack("{s:s, s:s, s:s, s:s, s:o}", "job_id", job->id, "status", bs_job_state_name(job->state),
                              "message", message, "filename", job->filename, "file_size_mb",
-                             (double)(int64_t)(mb * 100 + 0.5) / 100));
+                             bs_json_mb((uint64_t)job->file_size)));
 }
 
 /* The key of a repeated upload; false where it cannot be one (answered). */
@@ -404,7 +405,7 @@ refused:
 static bool refuse(bs_request *r, bs_status status, const bs_error *err)
 {
     bs_upload *u = r->upload;
-    unsigned code = status_of(status);
+    unsigned code = u->too_large ? MHD_HTTP_CONTENT_TOO_LARGE : status_of(status);
     bs_artifacts_discard(r->http->artifacts, &u->incoming); /* the room is free from here on */
     bs_answer_error(r, code, "%s", err->text);
     if (code == MHD_HTTP_SERVICE_UNAVAILABLE)

@@ -14,16 +14,6 @@ const char *bs_job_state_name(bs_job_state state)
     return (unsigned)state < BS_JOB_STATES ? state_names[state] : "unknown";
 }
 
-bool bs_job_state_may_become(bs_job_state from, bs_job_state to)
-{
-    static const unsigned arrows[BS_JOB_STATES] = {
-        [BS_JOB_PENDING] = 1u << BS_JOB_PROCESSING | 1u << BS_JOB_FAILED | 1u << BS_JOB_CANCELLED,
-        [BS_JOB_PROCESSING] = 1u << BS_JOB_PENDING | 1u << BS_JOB_COMPLETED | 1u << BS_JOB_FAILED |
-                              1u << BS_JOB_CANCELLED,
-    };
-    return (unsigned)from < BS_JOB_STATES && (unsigned)to < BS_JOB_STATES && arrows[from] >> to & 1;
-}
-
 bool bs_job_state_is_final(bs_job_state state)
 {
     return state == BS_JOB_COMPLETED || state == BS_JOB_FAILED || state == BS_JOB_CANCELLED;

@@ -31,8 +31,6 @@ typedef enum bs_job_state {
 
 /* "pending", "processing", "completed", "failed", "cancelled": static storage. */
 const char *bs_job_state_name(bs_job_state state);
-/* Whether the picture above has an arrow from one to the other. */
-bool bs_job_state_may_become(bs_job_state from, bs_job_state to);
 /* completed, failed or cancelled: it changes no more. */
 bool bs_job_state_is_final(bs_job_state state);
 

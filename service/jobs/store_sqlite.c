@@ -109,6 +109,9 @@ enum statement {
     STATEMENTS
 };
 
+_Static_assert(BS_JOB_PENDING == 0 && BS_JOB_PROCESSING == 1 && BS_JOB_FAILED == 3 && BS_JOB_CANCELLED == 4,
+               "the statements name states by their numbers, and so do databases on disk");
+
 static const char *const statement_sql[STATEMENTS] = {
     [GET] = SELECT_JOB "WHERE id = ?1",
     [FIND] = SELECT_JOB "WHERE idempotency_key = ?1",
@@ -185,11 +188,18 @@ static bs_status run(connection *c, sqlite3_stmt *s, const char *what, bs_error 
     return status;
 }
 
+/* A column as text; "" where memory is refused for it. */
+static const char *text_at(sqlite3_stmt *s, int column)
+{
+    const char *text = (const char *)sqlite3_column_text(s, column);
+    return text ? text : "";
+}
+
 static void read_job(sqlite3_stmt *s, bs_job *job)
 {
     int i = 0;
     memset(job, 0, sizeof(*job));
-#define TEXT(field)            snprintf(job->field, sizeof(job->field), "%s", (const char *)sqlite3_column_text(s, i++))
+#define TEXT(field)            snprintf(job->field, sizeof(job->field), "%s", text_at(s, i++))
 #define NUMBER(field)          job->field = (__typeof__(job->field))sqlite3_column_int64(s, i++)
 #define X(kind, column, field) kind(field);
     JOB_COLUMNS(X)
@@ -383,7 +393,7 @@ static bs_status sqlite_check(void *state, bs_error *err)
     if (sqlite3_prepare_v2(c->db, "PRAGMA integrity_check(1)", -1, &s, NULL) != SQLITE_OK ||
         sqlite3_step(s) != SQLITE_ROW)
         status = fail_sqlite(c->db, "be checked", err);
-    else if (strcmp(finding = (const char *)sqlite3_column_text(s, 0), "ok") != 0) {
+    else if (strcmp(finding = text_at(s, 0), "ok") != 0) {
         if (!strncmp(finding, "***", 3) && strchr(finding, '\n'))
             finding = strchr(finding, '\n') + 1; /* its first line names the database */
         status = bs_fail(err, BS_ERR_IO,
@@ -456,7 +466,7 @@ static int read_totals(connection *c, bs_store_totals *totals)
     sqlite3_stmt *s = use(c, TOTALS);
     int rc = SQLITE_ERROR;
     while (s && (rc = sqlite3_step(s)) == SQLITE_ROW) {
-        const char *name = (const char *)sqlite3_column_text(s, 0);
+        const char *name = text_at(s, 0);
         if (!strcmp(name, "mean_duration_us"))
             totals->mean_duration_us = sqlite3_column_int64(s, 1);
         for (int i = 0; i < BS_JOB_STATES; i++)
@@ -671,8 +681,8 @@ static bs_status read_leases(connection *c, lease **out, size_t *count, bs_error
             break;
         leases = more;
         lease *l = &leases[have++];
-        snprintf(l->id, sizeof(l->id), "%s", (const char *)sqlite3_column_text(s, 0));
-        snprintf(l->worker, sizeof(l->worker), "%s", (const char *)sqlite3_column_text(s, 1));
+        snprintf(l->id, sizeof(l->id), "%s", text_at(s, 0));
+        snprintf(l->worker, sizeof(l->worker), "%s", text_at(s, 1));
         l->until_us = sqlite3_column_int64(s, 2);
     }
     bs_status status = BS_OK;

@@ -17,8 +17,6 @@ enum {
     LOOK_MS = 20,
 };
 
-#define MIB(bytes) ((double)(bytes) / (1 << 20))
-
 static bs_slot *slot_of_job(bs_worker *worker, const char *id)
 {
     for (int i = 0; i < worker->slots; i++)
@@ -74,7 +72,7 @@ static bool admits(bs_worker *worker, bs_verdict *verdict)
         return refuse(verdict, BS_REFUSAL_MEMORY, retry,
                       "Server memory limit reached: %.0f MB are used, and from %.0f MB on nothing new is taken; try "
                       "again in %d s",
-                      MIB(r->used), MIB(r->reject_line), retry);
+                      bs_mib(r->used), bs_mib(r->reject_line), retry);
     }
     if (worker->totals.jobs[BS_JOB_PENDING] >= worker->settings->max_pending_jobs)
         return refuse_capacity(worker, verdict);
@@ -221,7 +219,7 @@ bool bs_worker_submit(bs_worker *worker, const bs_job *job, const char *idempote
     *before = added == BS_STORE_ADDED_BEFORE;
     if (added == BS_STORE_ADDED) {
         bs_log(BS_LOG_INFO, "worker", "job %s is queued: %s %dx%d, %.1f MB reserved%s%s", out->id, probed.info.codec,
-               probed.info.width, probed.info.height, MIB(out->reserved_memory), probed.estimate.lean[0] ? "; " : "",
+               probed.info.width, probed.info.height, bs_mib(out->reserved_memory), probed.estimate.lean[0] ? "; " : "",
                probed.estimate.lean);
         bs_worker_wake(worker);
     }

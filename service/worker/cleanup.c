@@ -28,6 +28,8 @@ bs_status bs_cleanup_sign_in(bs_worker *worker, bs_error *err)
     bs_status status = bs_job_id_new(worker->id, err);
     if (status != BS_OK)
         return status;
+    if (strlen(worker->settings->data_dir) + strlen("/workers/") + BS_JOB_ID_LENGTH >= sizeof(folder))
+        return bs_fail(err, BS_ERR_USAGE, "DATA_DIR is longer than a path may be");
     snprintf(folder, sizeof(folder), "%s/workers", worker->settings->data_dir);
     if ((mkdir(worker->settings->data_dir, 0700) && errno != EEXIST) || (mkdir(folder, 0700) && errno != EEXIST))
         return bs_fail(err, BS_ERR_IO, "'%s' cannot be made: %s", folder, strerror(errno));

@@ -7,8 +7,6 @@
 /* Above this much pressure no further job starts beside those that run: the kernel is short although we are not. */
 static const double PRESSURE_TO_WAIT = 20;
 
-#define MIB(bytes) ((double)(bytes) / (1 << 20))
-
 void bs_governor_init(bs_governor *out, const bs_settings *settings)
 {
     *out = (bs_governor){
@@ -82,8 +80,8 @@ bs_admission bs_governor_admit(const bs_governor *governor, uint64_t need, const
     uint64_t available = bs_governor_available(governor, promises, count);
     int length = snprintf(
         why, size, "needs %.1f MB; limit %.1f, used %.1f, promised to %zu running and not yet used %.1f, left %.1f",
-        MIB(need), MIB(governor->limit), MIB(governor->used), count, MIB(not_yet_used(promises, count)),
-        MIB(available));
+        bs_mib(need), bs_mib(governor->limit), bs_mib(governor->used), count, bs_mib(not_yet_used(promises, count)),
+        bs_mib(available));
     if (count && governor->pressure > PRESSURE_TO_WAIT) {
         if (length > 0 && (size_t)length < size)
             snprintf(why + length, size - (size_t)length, "; memory pressure %.0f %%", governor->pressure);

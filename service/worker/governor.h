@@ -17,6 +17,12 @@
 
 #include "settings/settings.h"
 
+/* For sentences: everything here is told in MB of 2^20 bytes. */
+static inline double bs_mib(uint64_t bytes)
+{
+    return (double)bytes / (1 << 20);
+}
+
 typedef struct bs_governor {
     uint64_t limit, cleanup_line, reject_line, critical_line;
     uint64_t base;   /* the server and the zygote alone: the least that was ever used with no job running */

@@ -109,7 +109,7 @@ static void BS_PRINTF(3, 4) become(bs_slot *slot, bs_job_state state, const char
 static void fail_for_memory(bs_slot *slot)
 {
     become(slot, BS_JOB_FAILED, "it needed more memory than the %.0f MB that were reserved for it",
-           (double)slot->job.reserved_memory / (1 << 20));
+           bs_mib(slot->job.reserved_memory));
 }
 
 /* The process told its result itself. */
@@ -233,14 +233,13 @@ static void remove_files(bs_worker *worker, const bs_slot *slot, bs_status statu
 
 static void log_outcome(const bs_worker *worker, const bs_slot *slot, bs_job_state became)
 {
-    const double mib = 1 << 20;
     const bs_summary *s = &slot->done.summary;
     if (became == BS_JOB_COMPLETED)
         bs_log(BS_LOG_INFO, "worker",
                "job %s completed: %" PRId64 " frames in %.2f s, processor %.2f s, peak %.1f of %.1f MB reserved; used "
                "now %.1f MB",
-               slot->job.id, s->frames_decoded, s->seconds, s->cpu_seconds, (double)s->peak_memory / mib,
-               (double)slot->job.reserved_memory / mib, (double)worker->governor.used / mib);
+               slot->job.id, s->frames_decoded, s->seconds, s->cpu_seconds, bs_mib(s->peak_memory),
+               bs_mib(slot->job.reserved_memory), bs_mib(worker->governor.used));
     else
         bs_log(became == BS_JOB_FAILED ? BS_LOG_WARNING : BS_LOG_INFO, "worker", "job %s is %s: %s", slot->job.id,
                bs_job_state_name(became), slot->reason);

@@ -17,8 +17,6 @@ enum {
 
 static const uint64_t MEMORY_MARGIN = UINT64_C(8) << 20; /* of a job over its reservation: readings are not exact */
 
-#define MIB(bytes) ((double)(bytes) / (1 << 20))
-
 size_t bs_readings_promises(const bs_worker *worker, bs_promise *out)
 {
     size_t count = 0;
@@ -92,7 +90,7 @@ static void check_reservations(bs_worker *worker)
         bs_slot *slot = &worker->slot[i];
         if (slot->state == BS_SLOT_JOB && slot->promise.used > slot->promise.reserved + MEMORY_MARGIN) {
             bs_log(BS_LOG_WARNING, "governor", "job %s takes %.1f MB of %.1f MB reserved and is stopped", slot->job.id,
-                   MIB(slot->promise.used), MIB(slot->promise.reserved));
+                   bs_mib(slot->promise.used), bs_mib(slot->promise.reserved));
             bs_worker_stop_slot(worker, slot, BS_STOP_MEMORY);
         }
     }
@@ -109,7 +107,7 @@ static bs_slot *youngest(bs_worker *worker)
     return found;
 }
 
-/* The cleanup and critical lines of the design; the reject line acts in bs_worker_admits and the governor. */
+/* MEMORY_CLEANUP_MB and MEMORY_CRITICAL_MB; MEMORY_REJECT_MB acts in bs_worker_admits. */
 static void check_lines(bs_worker *worker)
 {
     const bs_governor *g = &worker->governor;
@@ -122,7 +120,8 @@ static void check_lines(bs_worker *worker)
     bs_log(critical ? BS_LOG_WARNING : BS_LOG_INFO, "governor",
            "used %.1f MB, above the %s line of %.1f MB: heaps are trimmed, finished jobs older than %" PRId64
            " s are removed",
-           MIB(g->used), critical ? "critical" : "cleanup", MIB(critical ? g->critical_line : g->cleanup_line), age);
+           bs_mib(g->used), critical ? "critical" : "cleanup", bs_mib(critical ? g->critical_line : g->cleanup_line),
+           age);
     bs_cleanup_expired(worker, age);
     bs_memory_trim();
     bs_order order = {.kind = BS_ORDER_TRIM};

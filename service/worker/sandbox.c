@@ -12,7 +12,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <linux/landlock.h>
 #include <seccomp.h>
 
 #include <bodyscript/memory.h>
@@ -21,8 +20,6 @@
 
 enum {
     OPEN_FILES = 64,
-    THREAD_STACK = 1 << 20,       /* what the encoder's and decoder's threads need, several times */
-    THREADS = 32,                 /* whose stacks count as private memory, though little of them is touched */
     ADDRESS_SPACE_ROOM = 1 << 30, /* the C library sets address space aside that it never touches */
 };
 

@@ -38,8 +38,6 @@ enum {
 static const uint64_t PROBE_MEMORY = UINT64_C(64) << 20; /* that a probe may take at most */
 static const uint64_t FILE_ROOM = UINT64_C(256) << 20;   /* that an output may have beside 16 times its input */
 
-#define MIB(bytes) ((double)(bytes) / (1 << 20))
-
 int64_t bs_worker_clock_ms(void)
 {
     struct timespec now;
@@ -330,7 +328,7 @@ static void start_job(bs_worker *worker, const bs_job *job)
     worker->readings.jobs_started++;
     pthread_mutex_unlock(&worker->lock);
     bs_log(BS_LOG_INFO, "worker", "job %s begins, attempt %d: %.1f MB reserved, used before %.1f MB", job->id,
-           job->attempts, MIB(job->reserved_memory), MIB(worker->governor.used));
+           job->attempts, bs_mib(job->reserved_memory), bs_mib(worker->governor.used));
     bs_worker_tell(worker, job->id);
 }
 
@@ -750,14 +748,6 @@ bs_status bs_worker_start(bs_worker **out, const bs_settings *settings, bs_store
     else
         bs_worker_stop(&worker);
     return status;
-}
-
-void bs_worker_drain(bs_worker *worker)
-{
-    pthread_mutex_lock(&worker->lock);
-    worker->draining = true;
-    pthread_mutex_unlock(&worker->lock);
-    bs_worker_wake(worker);
 }
 
 void bs_worker_halt(bs_worker *worker, int grace_seconds, bool (*hurry)(void *opaque), void *opaque)

@@ -23,11 +23,9 @@ typedef struct bs_worker bs_worker;
 bs_status bs_worker_start(bs_worker **out, const bs_settings *settings, bs_store *store, bs_artifacts *artifacts,
                           bs_error *err);
 
-/* No new jobs from now on; submissions are refused, bs_worker_ready says why. */
-void bs_worker_drain(bs_worker *worker);
-/* Drains, lets running jobs finish for `grace_seconds` (`hurry`, may be NULL, is asked again and again: true ends
- * the grace), sends the rest back to the queue and ends every process that it started. Calls are still answered, from
- * the store. */
+/* No new jobs from now on: submissions are refused, bs_worker_ready says why. Lets running ones finish for
+ * `grace_seconds` (`hurry`, may be NULL, is asked again and again: true ends the grace), sends the rest back to the
+ * queue and ends every process that it started. Calls are still answered, from the store. */
 void bs_worker_halt(bs_worker *worker, int grace_seconds, bool (*hurry)(void *opaque), void *opaque);
 /* Halts without grace where it was not halted before, and frees everything. */
 void bs_worker_stop(bs_worker **worker);
@@ -93,7 +91,7 @@ enum { BS_WORKER_PROCESSES = 64 };
 
 typedef struct bs_worker_process {
     pid_t pid;
-    char role[16]; /* "server", "zygote", "job" */
+    char role[16]; /* "server", "zygote", "job", "probe" */
     char job[BS_JOB_ID_LENGTH + 1];
     uint64_t memory, reserved; /* bytes; proportional set size */
 } bs_worker_process;

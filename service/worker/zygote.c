@@ -344,10 +344,11 @@ bs_status bs_zygote_fork(bs_zygote *out, bs_log_level level, bs_log_format forma
         wipe_secrets(secrets, count);
         _exit(run_zygote());
     }
+    int reason = errno;
     close(socket);
     if (out->pid < 0) {
         bs_zygote_end(out);
-        return bs_fail(err, BS_ERR_IO, "the zygote cannot be started: %s", strerror(errno));
+        return bs_fail(err, BS_ERR_IO, "the zygote cannot be started: %s", strerror(reason));
     }
     return set_up(out, level, format, err);
 }

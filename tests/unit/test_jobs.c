@@ -89,16 +89,6 @@ static void ids_are_128_random_bits_in_hexadecimal(void **state)
     assert_false(bs_job_id_valid("0123456789abcdef0123456789abcdef0"));
 }
 
-static void finished_states_change_no_more(void **state)
-{
-    for (int from = BS_JOB_COMPLETED; from < BS_JOB_STATES; from++)
-        for (int to = 0; to < BS_JOB_STATES; to++)
-            assert_false(bs_job_state_may_become((bs_job_state)from, (bs_job_state)to));
-    assert_true(bs_job_state_may_become(BS_JOB_PENDING, BS_JOB_PROCESSING));
-    assert_true(bs_job_state_may_become(BS_JOB_PROCESSING, BS_JOB_PENDING));
-    assert_false(bs_job_state_may_become(BS_JOB_PENDING, BS_JOB_COMPLETED));
-}
-
 static void a_job_is_read_as_it_was_added(void **state)
 {
     fixture *f = *state;
@@ -344,6 +334,26 @@ static void cancelling_ends_a_pending_job_and_asks_a_running_one(void **state)
     assert_int_equal(bs_store_cancel(f->store, "0123456789abcdef0123456789abcdef", &out, NULL), BS_EOF);
 }
 
+static void a_job_that_has_ended_changes_no_more(void **state)
+{
+    fixture *f = *state;
+    for (bs_job_state final = BS_JOB_COMPLETED; final < BS_JOB_STATES; final++) {
+        bs_job job = add(f, NULL, 10, BS_STORE_ADDED), out;
+        bool cancel;
+        job = claim(f, job.id, "w", bs_job_now() - 1);
+        assert_int_equal(bs_store_finish(f->store, &job, final, NULL), BS_OK);
+        for (int to = BS_JOB_COMPLETED; to < BS_JOB_STATES; to++)
+            assert_int_equal(bs_store_finish(f->store, &job, (bs_job_state)to, NULL), BS_EOF);
+        assert_int_equal(bs_store_claim(f->store, job.id, "w", bs_job_now() + MINUTE, &out, NULL), BS_EOF);
+        assert_int_equal(bs_store_requeue(f->store, job.id, "w", true, 3, "Waiting", NULL, NULL), BS_EOF);
+        assert_int_equal(bs_store_heartbeat(f->store, &job, bs_job_now() + MINUTE, &cancel, NULL), BS_EOF);
+        assert_int_equal(bs_store_refuse(f->store, job.id, "no room", NULL), BS_EOF);
+        assert_int_equal(bs_store_reclaim(f->store, worker_is_dead, "w", 3, NULL, NULL), BS_OK);
+        assert_int_equal(bs_store_cancel(f->store, job.id, &out, NULL), BS_OK);
+        assert_int_equal(out.state, final);
+    }
+}
+
 static void a_running_job_is_not_forgotten(void **state)
 {
     fixture *f = *state;
@@ -449,7 +459,6 @@ int main(void)
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(ids_are_128_random_bits_in_hexadecimal),
-        cmocka_unit_test(finished_states_change_no_more),
         TEST(a_job_is_read_as_it_was_added),
         TEST(a_job_goes_from_pending_to_completed_and_survives_a_restart),
         TEST(one_job_too_many_is_refused_and_nothing_is_added),
@@ -461,6 +470,7 @@ int main(void)
         TEST(a_poison_job_fails_after_the_last_attempt_and_says_so),
         TEST(being_sent_back_is_no_attempt_and_keeps_the_place_in_the_queue),
         TEST(cancelling_ends_a_pending_job_and_asks_a_running_one),
+        TEST(a_job_that_has_ended_changes_no_more),
         TEST(a_running_job_is_not_forgotten),
         TEST(what_was_answered_survives_being_killed),
         TEST(lists_are_newest_first_and_bounded),
