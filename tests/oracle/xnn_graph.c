@@ -10,10 +10,13 @@
 #include "nn/kernels.h"
 #include "xnn_graph.h"
 
+/* Debian 13's version has newer names for sums and sigmoids beside those that both versions know. */
+#pragma GCC diagnostic ignored "-Wdeprecated-declarations"
+
 struct xnn_graph {
     const bs_nn_model *model;
-    float **tensors; /* one buffer each: the oracle is not to be clever */
-    xnn_operator_t *operators;
+    float **tensors;         /* one buffer each: the oracle is not to be clever */
+    xnn_runtime_t *runtimes; /* one for each operator */
     bool *needed;
     pthreadpool_t pool;
 };
@@ -35,99 +38,106 @@ static float *floats_of(const bs_nn_weights *w, size_t rows, size_t columns)
     return out;
 }
 
-static enum xnn_status make_conv(const bs_nn_step *s, const int pad[4], xnn_operator_t *op, float *out,
-                                 pthreadpool_t pool)
+/* The weights and the bias of one step, as XNNPACK wants them; it keeps copies of its own. */
+typedef struct step_weights {
+    float *kernel, *bias;
+} step_weights;
+
+static enum xnn_status define_tensor(xnn_subgraph_t graph, bs_nn_shape shape, uint32_t external, uint32_t flags)
+{
+    const size_t dims[] = {1, (size_t)shape.height, (size_t)shape.width, (size_t)shape.channels};
+    uint32_t id;
+    return xnn_define_tensor_value(graph, xnn_datatype_fp32, 4, dims, NULL, external, flags, &id);
+}
+
+static enum xnn_status define_constant(xnn_subgraph_t graph, size_t dim_count, const size_t *dims, const float *data,
+                                       uint32_t *id)
+{
+    return xnn_define_tensor_value(graph, xnn_datatype_fp32, dim_count, dims, data, XNN_INVALID_VALUE_ID, 0, id);
+}
+
+/* The numbers by which a step's pictures are known to XNNPACK. */
+enum { INPUT, OTHER_INPUT, OUTPUT, EXTERNALS };
+
+static enum xnn_status define_conv(xnn_subgraph_t graph, const bs_nn_step *s, const int pad[4], step_weights *w)
 {
     const bool depthwise = s->kind == BS_NN_DEPTHWISE;
     const size_t in = (size_t)s->in_shape.channels, outputs = (size_t)s->out_shape.channels;
     const size_t taps = (size_t)s->kernel_h * s->kernel_w;
-    float *kernel = depthwise ? floats_of(&s->weights, 1, taps * in) : floats_of(&s->weights, outputs, taps * in);
-    float *bias = floats_of(&s->bias, 1, outputs);
-    enum xnn_status status = xnn_create_convolution2d_nhwc_f32(
-        (uint32_t)pad[0], (uint32_t)pad[3], (uint32_t)pad[1], (uint32_t)pad[2], (uint32_t)s->kernel_h,
-        (uint32_t)s->kernel_w, (uint32_t)s->stride_h, (uint32_t)s->stride_w, 1, 1, depthwise ? (uint32_t)in : 1,
-        depthwise ? 1 : in, depthwise ? 1 : outputs, in, outputs, kernel, bias, s->low, s->high,
-        depthwise ? XNN_FLAG_DEPTHWISE_CONVOLUTION : 0, op);
-    free(kernel);
-    free(bias);
-    if (status == xnn_status_success)
-        status = xnn_setup_convolution2d_nhwc_f32(*op, 1, (size_t)s->in_shape.height, (size_t)s->in_shape.width, s->in,
-                                                  out, pool);
-    return status;
+    const size_t dims[] = {depthwise ? 1 : outputs, (size_t)s->kernel_h, (size_t)s->kernel_w, in};
+    uint32_t kernel, bias;
+    w->kernel = floats_of(&s->weights, dims[0], taps * in);
+    w->bias = floats_of(&s->bias, 1, outputs);
+    enum xnn_status status = define_constant(graph, 4, dims, w->kernel, &kernel);
+    if (!status)
+        status = define_constant(graph, 1, &outputs, w->bias, &bias);
+    if (status)
+        return status;
+    if (depthwise)
+        return xnn_define_depthwise_convolution_2d(graph, (uint32_t)pad[0], (uint32_t)pad[3], (uint32_t)pad[1],
+                                                   (uint32_t)pad[2], (uint32_t)s->kernel_h, (uint32_t)s->kernel_w,
+                                                   (uint32_t)s->stride_h, (uint32_t)s->stride_w, 1, 1, 1, in, s->low,
+                                                   s->high, INPUT, kernel, bias, OUTPUT, 0);
+    return xnn_define_convolution_2d(graph, (uint32_t)pad[0], (uint32_t)pad[3], (uint32_t)pad[1], (uint32_t)pad[2],
+                                     (uint32_t)s->kernel_h, (uint32_t)s->kernel_w, (uint32_t)s->stride_h,
+                                     (uint32_t)s->stride_w, 1, 1, 1, in, outputs, s->low, s->high, INPUT, kernel, bias,
+                                     OUTPUT, 0);
 }
 
-static enum xnn_status make_add(const bs_nn_step *s, xnn_operator_t *op, float *out, pthreadpool_t pool)
+static enum xnn_status define_pad(xnn_subgraph_t graph, const int pad[6])
 {
-    const size_t shape[] = {(size_t)s->out_shape.height, (size_t)s->out_shape.width, (size_t)s->out_shape.channels};
-    enum xnn_status status = xnn_create_add_nd_f32(s->add_low, s->add_high, 0, op);
-    return status ? status : xnn_setup_add_nd_f32(*op, 3, shape, 3, shape, s->in, s->other, out, pool);
+    const size_t before[] = {0, (size_t)pad[0], (size_t)pad[2], (size_t)pad[4]};
+    const size_t after[] = {0, (size_t)pad[1], (size_t)pad[3], (size_t)pad[5]};
+    return xnn_define_static_constant_pad(graph, before, after, 0, INPUT, OUTPUT, 0);
 }
 
-static enum xnn_status make_pad(const bs_nn_step *s, const int pad[6], xnn_operator_t *op, float *out,
-                                pthreadpool_t pool)
-{
-    const float zero = 0;
-    const size_t shape[] = {(size_t)s->in_shape.height, (size_t)s->in_shape.width, (size_t)s->in_shape.channels};
-    const size_t before[] = {(size_t)pad[0], (size_t)pad[2], (size_t)pad[4]};
-    const size_t after[] = {(size_t)pad[1], (size_t)pad[3], (size_t)pad[5]};
-    enum xnn_status status = xnn_create_constant_pad_nd_x32(&zero, 0, op);
-    return status ? status : xnn_setup_constant_pad_nd_x32(*op, 3, shape, before, after, s->in, out, pool);
-}
-
-static enum xnn_status make_resize(const bs_nn_step *s, xnn_operator_t *op, float *out, pthreadpool_t pool)
-{
-    const size_t channels = (size_t)s->in_shape.channels;
-    enum xnn_status status = xnn_create_resize_bilinear2d_nhwc_f32(channels, channels, channels, 0, op);
-    return status ? status
-                  : xnn_setup_resize_bilinear2d_nhwc_f32(*op, 1, (size_t)s->in_shape.height, (size_t)s->in_shape.width,
-                                                         (size_t)s->out_shape.height, (size_t)s->out_shape.width, s->in,
-                                                         out, pool);
-}
-
-static enum xnn_status make_pool(const bs_nn_step *s, const int pad[4], xnn_operator_t *op, float *out,
-                                 pthreadpool_t pool)
-{
-    const size_t channels = (size_t)s->in_shape.channels;
-    enum xnn_status status = xnn_create_max_pooling2d_nhwc_f32(
-        (uint32_t)pad[0], (uint32_t)pad[3], (uint32_t)pad[1], (uint32_t)pad[2], (uint32_t)s->kernel_h,
-        (uint32_t)s->kernel_w, (uint32_t)s->stride_h, (uint32_t)s->stride_w, 1, 1, channels, channels, channels, s->low,
-        s->high, 0, op);
-    return status ? status
-                  : xnn_setup_max_pooling2d_nhwc_f32(*op, 1, (size_t)s->in_shape.height, (size_t)s->in_shape.width,
-                                                     s->in, out, pool);
-}
-
-static enum xnn_status make_depth_to_space(const bs_nn_step *s, xnn_operator_t *op, float *out, pthreadpool_t pool)
-{
-    enum xnn_status status = xnn_create_depth_to_space_nhwc_x32(
-        (size_t)s->out_shape.channels, (size_t)s->in_shape.channels, (size_t)s->out_shape.channels, (uint32_t)s->block,
-        0, op);
-    return status ? status
-                  : xnn_setup_depth_to_space_nhwc_x32(*op, 1, (size_t)s->in_shape.height, (size_t)s->in_shape.width,
-                                                      s->in, out, pool);
-}
-
-static enum xnn_status make_logistic(const bs_nn_step *s, xnn_operator_t *op, float *out, pthreadpool_t pool)
-{
-    const size_t count = (size_t)s->in_shape.height * s->in_shape.width * s->in_shape.channels;
-    enum xnn_status status = xnn_create_sigmoid_nc_f32(count, count, count, 0, op);
-    return status ? status : xnn_setup_sigmoid_nc_f32(*op, 1, s->in, out, pool);
-}
-
-static enum xnn_status make_operator(const bs_nn_step *s, const int pad[6], xnn_operator_t *op, float *out,
-                                     pthreadpool_t pool)
+static enum xnn_status define_step(xnn_subgraph_t graph, const bs_nn_step *s, const int pad[6], step_weights *w)
 {
     switch (s->kind) {
     case BS_NN_CONV:
-    case BS_NN_DEPTHWISE: return make_conv(s, pad, op, out, pool);
-    case BS_NN_ADD: return make_add(s, op, out, pool);
-    case BS_NN_PAD: return make_pad(s, pad, op, out, pool);
-    case BS_NN_RESIZE: return make_resize(s, op, out, pool);
-    case BS_NN_MAX_POOL: return make_pool(s, pad, op, out, pool);
-    case BS_NN_DEPTH_TO_SPACE: return make_depth_to_space(s, op, out, pool);
-    case BS_NN_LOGISTIC: return make_logistic(s, op, out, pool);
+    case BS_NN_DEPTHWISE: return define_conv(graph, s, pad, w);
+    case BS_NN_ADD: return xnn_define_add2(graph, s->add_low, s->add_high, INPUT, OTHER_INPUT, OUTPUT, 0);
+    case BS_NN_PAD: return define_pad(graph, pad);
+    case BS_NN_RESIZE:
+        return xnn_define_static_resize_bilinear_2d(graph, (size_t)s->out_shape.height, (size_t)s->out_shape.width,
+                                                    INPUT, OUTPUT, 0);
+    case BS_NN_MAX_POOL:
+        return xnn_define_max_pooling_2d(graph, (uint32_t)pad[0], (uint32_t)pad[3], (uint32_t)pad[1], (uint32_t)pad[2],
+                                         (uint32_t)s->kernel_h, (uint32_t)s->kernel_w, (uint32_t)s->stride_h,
+                                         (uint32_t)s->stride_w, 1, 1, s->low, s->high, INPUT, OUTPUT, 0);
+    case BS_NN_DEPTH_TO_SPACE: return xnn_define_depth_to_space(graph, INPUT, OUTPUT, (uint32_t)s->block, 0);
+    case BS_NN_LOGISTIC: return xnn_define_sigmoid(graph, INPUT, OUTPUT, 0);
     default: return xnn_status_unsupported_parameter;
     }
+}
+
+/* One step as a graph of XNNPACK's own: of its interfaces the one that all versions share. */
+static enum xnn_status open_step(const bs_nn_step *s, const int pad[6], float *out, pthreadpool_t pool,
+                                 xnn_runtime_t *runtime)
+{
+    const bool two = s->kind == BS_NN_ADD;
+    /* The buffers that the step reads are not written through these pointers. */
+    const struct xnn_external_value values[] = {
+        {INPUT, (void *)(uintptr_t)s->in}, {OUTPUT, out}, {OTHER_INPUT, (void *)(uintptr_t)s->other}};
+    step_weights weights = {0};
+    xnn_subgraph_t graph = NULL;
+    enum xnn_status status = xnn_create_subgraph(EXTERNALS, 0, &graph);
+    if (!status)
+        status = define_tensor(graph, s->in_shape, INPUT, XNN_VALUE_FLAG_EXTERNAL_INPUT);
+    if (!status && two)
+        status = define_tensor(graph, s->in_shape, OTHER_INPUT, XNN_VALUE_FLAG_EXTERNAL_INPUT);
+    if (!status)
+        status = define_tensor(graph, s->out_shape, OUTPUT, XNN_VALUE_FLAG_EXTERNAL_OUTPUT);
+    if (!status)
+        status = define_step(graph, s, pad, &weights);
+    if (!status)
+        status = xnn_create_runtime_v2(graph, pool, 0, runtime);
+    if (!status)
+        status = xnn_setup_runtime(*runtime, two ? 3 : 2, values);
+    xnn_delete_subgraph(graph);
+    free(weights.kernel);
+    free(weights.bias);
+    return status;
 }
 
 static int needed_after(int out, int kernel, int stride, int before, int in)
@@ -138,7 +148,7 @@ static int needed_after(int out, int kernel, int stride, int before, int in)
 
 bool xnn_step_run(const bs_nn_step *s, float *out)
 {
-    xnn_operator_t op = NULL;
+    xnn_runtime_t runtime = NULL;
     const bool window = s->kernel_h > 0;
     const int bottom = window
                            ? needed_after(s->out_shape.height, s->kernel_h, s->stride_h, s->pad_top, s->in_shape.height)
@@ -150,10 +160,10 @@ bool xnn_step_run(const bs_nn_step *s, float *out)
                         right,      s->pad_channels, s->out_shape.channels - s->in_shape.channels - s->pad_channels};
     enum xnn_status status = xnn_initialize(NULL);
     if (!status)
-        status = make_operator(s, pad, &op, out, NULL);
+        status = open_step(s, pad, out, NULL, &runtime);
     if (!status)
-        status = xnn_run_operator(op, NULL);
-    xnn_delete_operator(op);
+        status = xnn_invoke_runtime(runtime);
+    xnn_delete_runtime(runtime);
     return status == xnn_status_success;
 }
 
@@ -193,7 +203,7 @@ static bool open_operator(xnn_graph *g, int i)
         s.weights = m->tensors[op->weights].weights;
     if (op->bias >= 0)
         s.bias = m->tensors[op->bias].weights;
-    enum xnn_status status = make_operator(&s, op->pad, &g->operators[i], g->tensors[op->output], g->pool);
+    enum xnn_status status = open_step(&s, op->pad, g->tensors[op->output], g->pool, &g->runtimes[i]);
     if (status)
         fprintf(stderr, "XNNPACK refuses operator %d of kind %d: status %d\n", i, op->kind, status);
     return status == xnn_status_success;
@@ -220,10 +230,10 @@ xnn_graph *xnn_graph_open(const bs_nn_model *m, unsigned outputs, int threads)
     if (g) {
         g->model = m;
         g->tensors = calloc((size_t)m->tensor_count, sizeof(*g->tensors));
-        g->operators = calloc((size_t)m->op_count, sizeof(xnn_operator_t));
+        g->runtimes = calloc((size_t)m->op_count, sizeof(*g->runtimes));
         g->needed = calloc((size_t)m->op_count, sizeof(*g->needed));
         g->pool = threads > 1 ? pthreadpool_create((size_t)threads) : NULL;
-        ok = ok && g->tensors && g->operators && g->needed;
+        ok = ok && g->tensors && g->runtimes && g->needed;
     }
     if (ok) {
         mark_needed(g, outputs, wanted);
@@ -246,15 +256,15 @@ void xnn_graph_close(xnn_graph *g)
 {
     if (!g)
         return;
-    for (int i = 0; g->operators && i < g->model->op_count; i++)
-        if (g->operators[i])
-            xnn_delete_operator(g->operators[i]);
+    for (int i = 0; g->runtimes && i < g->model->op_count; i++)
+        if (g->runtimes[i])
+            xnn_delete_runtime(g->runtimes[i]);
     for (int t = 0; g->tensors && t < g->model->tensor_count; t++)
         free(g->tensors[t]);
     if (g->pool)
         pthreadpool_destroy(g->pool);
     free(g->tensors);
-    free(g->operators);
+    free(g->runtimes);
     free(g->needed);
     free(g);
 }
@@ -279,9 +289,9 @@ bool xnn_graph_run(xnn_graph *g)
     for (int i = 0; i < g->model->op_count; i++) {
         if (!g->needed[i])
             continue;
-        if (!g->operators[i])
+        if (!g->runtimes[i])
             copy_pieces(g, &g->model->ops[i]);
-        else if (xnn_run_operator(g->operators[i], g->pool) != xnn_status_success)
+        else if (xnn_invoke_runtime(g->runtimes[i]) != xnn_status_success)
             return false;
     }
     return true;
