@@ -98,6 +98,8 @@ void cli_job_options_init(cli_job_options *options);
 bs_status cli_job_options_set(cli_job_options *options, const cli_option *option, const char *value, bs_error *err);
 /* What the settings say; call it after cli_parse. */
 void cli_job_options_finish(cli_job_options *options, const bs_settings *settings);
+/* The outputs that a job would have, for bs_estimate, which only asks which they are. */
+bs_outputs cli_job_options_outputs(const cli_job_options *options, bool save_frames, bool photo);
 
 /* A whole number from `min` to `max`. */
 bs_status cli_int(const cli_option *option, const char *value, int64_t min, int64_t max, int64_t *out, bs_error *err);
@@ -112,6 +114,8 @@ typedef struct cli_inputs {
 /* Files are taken as they are; of a folder the media files in it, by name. */
 bs_status cli_inputs_add(cli_inputs *inputs, const char *word, bs_error *err);
 void cli_inputs_release(cli_inputs *inputs);
+/* bs_probe within `memory_limit` (0: none), so that a header's claims cannot take more either. */
+bs_status cli_inputs_probe(const bs_input *input, uint64_t memory_limit, bs_video_info *out, bs_error *err);
 /* The last part of a path. */
 const char *cli_base_name(const char *path);
 enum { CLI_SHOWN = 512 };

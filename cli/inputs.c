@@ -90,6 +90,21 @@ bs_status cli_inputs_add(cli_inputs *inputs, const char *word, bs_error *err)
     return append(inputs, strdup(word), err);
 }
 
+/* For headers that demand what src/video/claims.c does not see coming. Some are honest: an index has 40 bytes for each
+ * sample, and hours have millions of them. */
+bs_status cli_inputs_probe(const bs_input *input, uint64_t memory_limit, bs_video_info *out, bs_error *err)
+{
+    const uint64_t MB = 1 << 20, most = 512 * MB, code = 12 * MB; /* pages of libraries that come back while it reads */
+    uint64_t taken = bs_memory_resident() + code, bytes = most;
+    if (memory_limit > 0 && memory_limit < taken + most)
+        bytes = memory_limit > taken ? memory_limit - taken : 0;
+    bs_status status = bs_memory_narrow(bytes, err);
+    if (status == BS_OK)
+        status = bs_probe(input, out, err);
+    bs_memory_widen();
+    return status;
+}
+
 void cli_inputs_release(cli_inputs *inputs)
 {
     for (int i = 0; i < inputs->count; i++)

@@ -401,3 +401,20 @@ void cli_job_options_finish(cli_job_options *options, const bs_settings *setting
     process->png = settings->frame_format == 1;
     process->memory_limit = (uint64_t)settings->memory_limit_mb << 20;
 }
+
+static int keep_nothing(void *opaque, int64_t frame_id, const void *data, size_t size)
+{
+    return 0;
+}
+
+bs_outputs cli_job_options_outputs(const cli_job_options *options, bool save_frames, bool photo)
+{
+    bs_outputs outputs = {.csv_fd = 0, .json_fd = 0, .video_fd = 0, .preview_fd = 0, .thumbnail_fd = 0};
+    if (options->no_video)
+        outputs.video_fd = outputs.preview_fd = -1;
+    if (save_frames)
+        outputs.save_frame = keep_nothing;
+    if (photo)
+        outputs.preview_fd = -1;
+    return outputs;
+}

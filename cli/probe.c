@@ -103,33 +103,15 @@ static void print_json(const char *path, const bs_video_info *info, const bs_est
     cli_print_json(object);
 }
 
-static int keep_nothing(void *opaque, int64_t frame_id, const void *data, size_t size)
-{
-    return 0;
-}
-
-/* The outputs that a job would have: the estimate only asks which they are. */
-static bs_outputs planned_outputs(const probe_args *args, bool photo)
-{
-    bs_outputs outputs = {.csv_fd = 0, .json_fd = 0, .video_fd = 0, .preview_fd = 0, .thumbnail_fd = 0};
-    if (args->job.no_video)
-        outputs.video_fd = outputs.preview_fd = -1;
-    if (args->save_frames)
-        outputs.save_frame = keep_nothing;
-    if (photo)
-        outputs.preview_fd = -1;
-    return outputs;
-}
-
 static int probe(const probe_args *args, const char *path)
 {
     bs_error err = {0};
     bs_video_info info;
     bs_estimate_parts parts = {0};
     const bs_input input = {.path = path, .fd = -1, .name = path};
-    if (bs_probe(&input, &info, &err) != BS_OK)
+    if (cli_inputs_probe(&input, args->job.process.memory_limit, &info, &err) != BS_OK)
         return cli_fail(&err);
-    bs_outputs outputs = planned_outputs(args, info.photo);
+    bs_outputs outputs = cli_job_options_outputs(&args->job, args->save_frames, info.photo);
     bs_status fits = bs_estimate(&info, &args->job.process, &outputs, &parts, &err);
     if (args->json)
         print_json(path, &info, &parts, args->job.process.memory_limit, fits, &err);

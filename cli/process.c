@@ -158,6 +158,20 @@ static bs_status check_size(const process_args *args, const char *path, bs_error
     return BS_OK;
 }
 
+/* What the file is, and whether a job on it fits: known before its results are made room for. */
+static bs_status look(const process_args *args, const bs_input *input, bs_video_info *info, bs_error *err)
+{
+    const cli_job_options *job = &args->job;
+    bs_estimate_parts parts;
+    bs_status status = check_size(args, input->path, err);
+    if (status == BS_OK)
+        status = cli_inputs_probe(input, job->process.memory_limit, info, err);
+    if (status != BS_OK)
+        return status;
+    const bs_outputs outputs = cli_job_options_outputs(job, args->save_frames, info->photo);
+    return bs_estimate(info, &job->process, &outputs, &parts, err);
+}
+
 static bool interrupted(void *opaque)
 {
     return cli_interrupted();
@@ -171,9 +185,7 @@ static bs_status process_file(const process_args *args, bs_models *models, const
     const bs_callbacks callbacks = {cli_progress_report, interrupted, cli_progress_note, progress};
     bs_video_info info;
     cli_results results;
-    bs_status status = check_size(args, path, err);
-    if (status == BS_OK)
-        status = bs_probe(&input, &info, err);
+    bs_status status = look(args, &input, &info, err);
     if (status == BS_OK)
         status = cli_results_open(&results, args->output, name, path, wanted_files(args, &info), err);
     if (status != BS_OK)

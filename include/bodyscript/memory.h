@@ -54,6 +54,11 @@ void bs_memory_trim(void);
  * raised again without privileges. BS_ERR_FAILED where the kernel refuses. */
 bs_status bs_memory_bound(uint64_t bytes, bs_error *err);
 
+/* The same for a while, until bs_memory_widen(): for a step of which less is expected than of the whole, such as reading
+ * a header that a stranger wrote. Of the whole process, not of a thread. What bs_memory_bound set stays the most. */
+bs_status bs_memory_narrow(uint64_t bytes, bs_error *err);
+void bs_memory_widen(void);
+
 /* What to bound a job to that is to have `bytes` resident: more, since stacks, aligned blocks and arenas set aside
  * address space that they never touch (libx264 alone 2 MB for each large picture). */
 uint64_t bs_memory_bound_for(uint64_t bytes);

@@ -92,7 +92,8 @@ uint64_t bs_memory_bound_for(uint64_t bytes)
     return bytes < UINT64_MAX / 2 ? bytes + bytes / 4 + ROOM : UINT64_MAX;
 }
 
-bs_status bs_memory_bound(uint64_t bytes, bs_error *err)
+/* RLIMIT_DATA so that `bytes` more than now can be had; the hard limit too where it is meant for good. */
+static bs_status limit_data(uint64_t bytes, bool for_good, bs_error *err)
 {
     char text[4096];
     int64_t data = bs_memory_read_file("/proc/self/status", text, sizeof(text)) > 0 ? bs_memory_kb_line(text, "VmData:")
@@ -103,9 +104,30 @@ bs_status bs_memory_bound(uint64_t bytes, bs_error *err)
     if (getrlimit(RLIMIT_DATA, &limit) != 0)
         return bs_fail(err, BS_ERR_FAILED, "memory cannot be bounded: %s", strerror(errno));
     rlim_t wanted = bytes < RLIM_INFINITY - (rlim_t)data ? (rlim_t)data + bytes : RLIM_INFINITY;
-    limit.rlim_cur = limit.rlim_max = wanted < limit.rlim_max ? wanted : limit.rlim_max;
+    limit.rlim_cur = wanted < limit.rlim_max ? wanted : limit.rlim_max;
+    if (for_good)
+        limit.rlim_max = limit.rlim_cur;
     if (setrlimit(RLIMIT_DATA, &limit) != 0)
         return bs_fail(err, BS_ERR_FAILED, "memory cannot be bounded to %.1f MB: %s", (double)wanted / (1 << 20),
                        strerror(errno));
     return BS_OK;
+}
+
+bs_status bs_memory_bound(uint64_t bytes, bs_error *err)
+{
+    return limit_data(bytes, true, err);
+}
+
+bs_status bs_memory_narrow(uint64_t bytes, bs_error *err)
+{
+    return limit_data(bytes, false, err);
+}
+
+void bs_memory_widen(void)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_DATA, &limit) != 0)
+        return;
+    limit.rlim_cur = limit.rlim_max;
+    setrlimit(RLIMIT_DATA, &limit);
 }

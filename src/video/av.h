@@ -25,10 +25,18 @@ void bs_av_forget_error(void);
 
 enum {
     BS_MAX_STREAMS = 128,                /* of one file */
+    BS_MAX_HIDDEN = 64,                  /* parts of a file that the demuxer is kept from */
     BS_MAX_HEADER_BYTES = 64 << 20,      /* read at most to know what a file is */
     BS_MAX_VIDEO_PIXELS = 8192 * 8192,   /* of one coded picture of a video, unless options say otherwise */
     BS_MAX_PHOTO_PIXELS = 16000 * 16000, /* libav itself ends at 16,384 × 16,384 */
 };
+
+/* Bytes that are read in place of the file's own. */
+typedef struct bs_av_hidden {
+    int64_t at;
+    int size;
+    uint8_t bytes[12];
+} bs_av_hidden;
 
 typedef struct bs_av_input {
     char name[256]; /* for messages */
@@ -37,7 +45,9 @@ typedef struct bs_av_input {
     int64_t size, position; /* of the file; where the next read begins */
     int64_t budget;      /* bytes that may still be read until the header or the next packet is found; < 0: no bound */
     atomic_bool stopped; /* by another thread: nothing more is read */
-    int read_error;      /* errno of a failed read, 0 */
+    bs_av_hidden hidden[BS_MAX_HIDDEN];
+    int hidden_count;
+    int read_error; /* errno of a failed read, 0 */
     AVIOContext *io;
     AVFormatContext *format; /* NULL for a photo */
     int video, audio;        /* chosen streams, -1: none */
@@ -52,6 +62,25 @@ void bs_av_input_close(bs_av_input *in);
 
 /* The whole file as one packet (photos). */
 bs_status bs_av_input_read_all(bs_av_input *in, AVPacket *packet, bs_error *err);
+
+/* -- what headers claim (claims.c) ------------------------------------------------------------------ */
+
+/* A file seen through a small window. A read is of 16 bytes at most; false beyond the end, and where the file cannot be
+ * read. */
+typedef struct bs_window {
+    int fd;
+    int64_t from, filled;
+    uint8_t bytes[4096];
+} bs_window;
+
+bool bs_window_read(bs_window *window, int64_t at, void *out, size_t size);
+
+/* Refuses what the header of an ISO or Matroska file claims beyond reason (BS_ERR_LIMIT), and fills in->hidden with
+ * what is long and not needed. */
+bs_status bs_av_check_claims(bs_av_input *in, bs_error *err);
+
+/* `bytes` were read from the file at `from`: what is to be hidden in them is. */
+void bs_av_apply_hidden(const bs_av_input *in, int64_t from, uint8_t *bytes, int64_t size);
 
 /* -- what pictures are (pixels.c) ------------------------------------------------------------------- */
 

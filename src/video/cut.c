@@ -153,22 +153,11 @@ static bool gif_ends_early(const tail *t)
     return end == 0 || t->bytes[end - 1] != ';';
 }
 
-/* A file seen byte by byte through a small window. */
-typedef struct window {
-    int fd;
-    int64_t from, filled;
-    uint8_t bytes[4096];
-} window;
-
 /* 0 beyond the end, and where the file cannot be read. */
-static int byte_at(window *w, int64_t at)
+static int byte_at(bs_window *window, int64_t at)
 {
-    if (at < w->from || at >= w->from + w->filled) {
-        const ssize_t got = pread(w->fd, w->bytes, sizeof(w->bytes), at);
-        w->from = at;
-        w->filled = got > 0 ? got : 0;
-    }
-    return at < w->from + w->filled ? w->bytes[at - w->from] : 0;
+    uint8_t byte;
+    return bs_window_read(window, at, &byte, 1) ? byte : 0;
 }
 
 /* Whether a JPEG file ends before its end marker. Others follow in trailers and in thumbnails: those are stepped over
@@ -176,7 +165,7 @@ static int byte_at(window *w, int64_t at)
 static bool jpeg_ends_early(int fd, int64_t size)
 {
     enum { FIRST_RESTART = 0xd0, LAST_RESTART = 0xd7, END = 0xd9 };
-    window w = {.fd = fd};
+    bs_window w = {.fd = fd};
     for (int64_t at = 2; at + 1 < size;) {
         const int marker = byte_at(&w, at + 1);
         if (byte_at(&w, at) != 0xff || marker == 0xff) /* coded data; fill bytes */

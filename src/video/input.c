@@ -13,7 +13,6 @@
 #include <unistd.h>
 
 #include <libavutil/avstring.h>
-#include <libavutil/intreadwrite.h>
 #include <libavutil/opt.h>
 
 #include "av.h"
@@ -54,6 +53,7 @@ static int read_packet(void *opaque, uint8_t *buffer, int size)
     }
     if (!got)
         return AVERROR_EOF;
+    bs_av_apply_hidden(in, in->position, buffer, got);
     in->position += got;
     if (in->budget >= 0)
         in->budget -= got;
@@ -121,32 +121,6 @@ static bs_status open_file(bs_av_input *in, const bs_input *input, bs_error *err
     if (!st.st_size)
         return bs_fail(err, BS_ERR_INPUT, "'%s' is empty", in->name);
     in->size = in->info.file_size = st.st_size;
-    return BS_OK;
-}
-
-/* The boxes of an ISO file say how long they are: an index of gigabytes is refused on its word, before the
- * demuxer reserves what it claims. */
-static bs_status check_boxes(const bs_av_input *in, bs_error *err)
-{
-    int64_t at = 0;
-    for (int i = 0; i < 100000 && at + 16 <= in->size; i++) {
-        uint8_t head[16];
-        if (pread(in->fd, head, 16, at) != 16)
-            break;
-        if (i == 0 && memcmp(head + 4, "ftyp", 4) && memcmp(head + 4, "moov", 4) && memcmp(head + 4, "mdat", 4) &&
-            memcmp(head + 4, "wide", 4) && memcmp(head + 4, "skip", 4) && memcmp(head + 4, "free", 4))
-            break; /* another kind of file */
-        const uint32_t brief = AV_RB32(head);
-        const int64_t size = brief == 1 ? (int64_t)AV_RB64(head + 8) : brief == 0 ? in->size - at : (int64_t)brief;
-        const bool index = !memcmp(head + 4, "moov", 4) || !memcmp(head + 4, "meta", 4) ||
-                           !memcmp(head + 4, "udta", 4) || !memcmp(head + 4, "moof", 4);
-        if (index && size > BS_MAX_HEADER_BYTES)
-            return bs_fail(err, BS_ERR_LIMIT, "'%s' claims a header of %lld MB; at most %d MB are read", in->name,
-                           (long long)(size >> 20), BS_MAX_HEADER_BYTES >> 20);
-        if (size < 8 || size > in->size - at)
-            break;
-        at += size;
-    }
     return BS_OK;
 }
 
@@ -262,7 +236,8 @@ static bs_status find_streams(bs_av_input *in, int64_t max_pixels, bs_error *err
         av_dict_free(&options[i]);
     av_free(options);
     if (code < 0)
-        return bs_av_fail(err, BS_ERR_INPUT, whose_fault(in, code), "'%s' cannot be read: it is damaged", in->name);
+        return bs_av_fail(err, BS_ERR_INPUT, whose_fault(in, code), "'%s' cannot be read%s", in->name,
+                          code == AVERROR(ENOMEM) ? "" : ": it is damaged");
     return BS_OK;
 }
 
@@ -398,7 +373,7 @@ static void describe_video(bs_av_input *in)
 
 static bs_status open_video(bs_av_input *in, int64_t max_pixels, bs_error *err)
 {
-    bs_status status = check_boxes(in, err);
+    bs_status status = bs_av_check_claims(in, err);
     if (!status)
         status = open_demuxer(in, err);
     if (!status)
