@@ -307,6 +307,12 @@ static bs_status allow_larger(void *opaque, int coded_width, int coded_height, i
     return bs_estimate_larger(&info, job->options, job->outputs, &job->plan, err);
 }
 
+/* Between two looks at the memory (watch) a container can make a demuxer gather hundreds of megabytes. */
+static bs_status allow_grown(void *opaque, bs_error *err)
+{
+    return check_memory(opaque, err);
+}
+
 static bs_status start_reader(bs_job_run *job, bs_error *err)
 {
     bs_video_reader_options options = {
@@ -315,6 +321,7 @@ static bs_status start_reader(bs_job_run *job, bs_error *err)
         .sound = job->outputs->video_fd >= 0,
         .only_every = job->video ? 1 : job->interval,
         .larger = allow_larger,
+        .grown = allow_grown,
         .opaque = job,
     };
     return bs_video_reader_start(job->reader, &options, err);

@@ -44,7 +44,11 @@ typedef struct bs_av_input {
     bool own_fd;
     int64_t size, position; /* of the file; where the next read begins */
     int64_t budget;      /* bytes that may still be read until the header or the next packet is found; < 0: no bound */
-    atomic_bool stopped; /* by another thread: nothing more is read */
+    atomic_bool stopped; /* by another thread, or by `grown`: nothing more is read */
+    bs_status (*grown)(void *opaque, bs_error *err); /* asked for every megabyte that is read; NULL: nobody is */
+    void *opaque;
+    int64_t unasked; /* bytes read since */
+    bs_error error;  /* what it said */
     bs_av_hidden hidden[BS_MAX_HIDDEN];
     int hidden_count;
     int read_error; /* errno of a failed read, 0 */
@@ -59,6 +63,10 @@ typedef struct bs_av_input {
  * must stay where it is until it is closed: the AVIOContext points to it. */
 bs_status bs_av_input_open(bs_av_input *in, const bs_input *input, int64_t max_pixels, bs_error *err);
 void bs_av_input_close(bs_av_input *in);
+
+/* A stream without a container is all packets, and a parser gathers until one ends; a container may hold other things
+ * in between. */
+bool bs_av_input_is_raw(const bs_av_input *in);
 
 /* The whole file as one packet (photos). */
 bs_status bs_av_input_read_all(bs_av_input *in, AVPacket *packet, bs_error *err);

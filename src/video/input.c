@@ -27,16 +27,29 @@ static const char *const demuxers =
 enum {
     IO_BUFFER_BYTES = 32 << 10,
     PROBE_BYTES = 1 << 20,
-    MAX_SIDE = 32767, /* pixels */
+    MAX_RAW_BYTES = 8 << 20,  /* of a stream without a container, to know what it is */
+    MAX_READ_BYTES = 1 << 20, /* at once, and between two questions whether memory has grown too much */
+    MAX_SIDE = 32767,         /* pixels */
 };
 
 /* -- reading --------------------------------------------------------------------------------------- */
 
+static bool has_grown(bs_av_input *in)
+{
+    if (!in->grown || in->unasked < MAX_READ_BYTES)
+        return false;
+    in->unasked = 0;
+    in->stopped = in->grown(in->opaque, &in->error) != BS_OK;
+    return in->stopped;
+}
+
 static int read_packet(void *opaque, uint8_t *buffer, int size)
 {
     bs_av_input *const in = opaque;
-    if (in->stopped)
+    if (in->stopped || has_grown(in))
         return AVERROR_EXIT;
+    if (size > MAX_READ_BYTES)
+        size = MAX_READ_BYTES;
     if (in->budget >= 0) {
         if (size > in->budget)
             size = (int)in->budget;
@@ -55,6 +68,7 @@ static int read_packet(void *opaque, uint8_t *buffer, int size)
         return AVERROR_EOF;
     bs_av_apply_hidden(in, in->position, buffer, got);
     in->position += got;
+    in->unasked += got;
     if (in->budget >= 0)
         in->budget -= got;
     return (int)got;
@@ -90,6 +104,8 @@ bs_status bs_av_input_read_all(bs_av_input *in, AVPacket *packet, bs_error *err)
         const int got = read_packet(in, packet->data + at, packet->size - at);
         if (got < 0) {
             av_packet_unref(packet);
+            if (in->error.status)
+                return bs_fail(err, in->error.status, "%s", in->error.text);
             return bs_fail(err, BS_ERR_IO, "'%s' cannot be read: %s", in->name,
                            in->read_error ? strerror(in->read_error) : "it has become shorter");
         }
@@ -221,6 +237,11 @@ static bs_status open_demuxer(bs_av_input *in, bs_error *err)
     return BS_OK;
 }
 
+bool bs_av_input_is_raw(const bs_av_input *in)
+{
+    return (in->format->iformat->flags & ~AVFMT_NOTIMESTAMPS) == AVFMT_GENERIC_INDEX;
+}
+
 static bs_status find_streams(bs_av_input *in, int64_t max_pixels, bs_error *err)
 {
     const unsigned count = in->format->nb_streams;
@@ -231,6 +252,8 @@ static bs_status find_streams(bs_av_input *in, int64_t max_pixels, bs_error *err
         av_dict_set_int(&options[i], "max_pixels", max_pixels, 0);
         av_dict_set(&options[i], "threads", "1", 0);
     }
+    if (bs_av_input_is_raw(in) && in->budget > MAX_RAW_BYTES)
+        in->budget = MAX_RAW_BYTES;
     const int code = avformat_find_stream_info(in->format, options);
     for (unsigned i = 0; i < count; i++)
         av_dict_free(&options[i]);
@@ -385,6 +408,7 @@ static bs_status open_video(bs_av_input *in, int64_t max_pixels, bs_error *err)
     if (status)
         return status;
     in->budget = -1;
+    in->io->eof_reached = 0; /* where it was the budget's end: reading goes on */
 
     const AVCodecParameters *const codec = in->format->streams[in->video]->codecpar;
     if (!avcodec_find_decoder(codec->codec_id))

@@ -19,6 +19,7 @@ enum {
     MAX_ERRORS_IN_A_ROW = 5000, /* damaged packets without one good frame between them: the file is hopeless */
     MAX_DRAIN_ERRORS = 64,
     SILENT_BYTES = 512 << 20, /* so much without a packet holds none; an 8K picture of raw 16-bit RGB has 190 MB */
+    RAW_ROOM_BYTES = 1 << 20, /* beyond one picture, where nothing but packets is */
     FALLBACK_STEP_US = 40000, /* frame time where nothing is said: 25 frames a second */
 };
 static const int64_t LEAP_US = 3600 * INT64_C(1000000); /* no gap in a video is longer than an hour … */
@@ -222,6 +223,13 @@ static bs_status take_error(bs_video_reader *r, int code, bs_error *err)
     return BS_OK;
 }
 
+/* Bytes in which a packet begins, or none will. */
+static int64_t silent_bytes(const bs_video_reader *r)
+{
+    const bool raw = bs_av_input_is_raw(&r->in) && r->in.info.picture_bytes;
+    return raw ? r->in.info.picture_bytes + RAW_ROOM_BYTES : SILENT_BYTES;
+}
+
 /* The next packet of the video into r->packet; sound goes its own way. BS_EOF: none is left. */
 static bs_status next_packet(bs_video_reader *r, bs_error *err)
 {
@@ -232,14 +240,15 @@ static bs_status next_packet(bs_video_reader *r, bs_error *err)
     }
     while (r->errors < MAX_ERRORS_IN_A_ROW) {
         av_packet_unref(r->packet);
-        r->in.budget = SILENT_BYTES;
+        r->in.budget = silent_bytes(r);
         const int code = av_read_frame(r->in.format, r->packet);
+        if (r->in.error.status)
+            return bs_fail(err, r->in.error.status, "%s", r->in.error.text);
         if (r->in.stopped)
             return bs_fail(err, BS_ERR_CANCELLED, "reading '%s' was stopped", r->in.name);
-        if (code == AVERROR_EOF) {
-            r->report.truncated |= r->in.budget == 0;
+        r->report.truncated |= r->in.budget == 0; /* reading has ended there */
+        if (code == AVERROR_EOF)
             return BS_EOF;
-        }
         if (code < 0) {
             const bs_status status = take_error(r, code, err);
             if (status)
@@ -502,6 +511,8 @@ bs_status bs_video_reader_start(bs_video_reader *r, const bs_video_reader_option
         r->options.threads = 1;
     if (!r->options.max_pixels)
         r->options.max_pixels = r->in.info.photo ? BS_MAX_PHOTO_PIXELS : BS_MAX_VIDEO_PIXELS;
+    r->in.grown = options->grown;
+    r->in.opaque = options->opaque;
     r->most_bytes = r->in.info.photo ? INT64_MAX : r->in.info.picture_bytes;
     r->packet = av_packet_alloc();
     r->picture = av_frame_alloc();

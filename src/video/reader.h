@@ -40,6 +40,9 @@ typedef struct bs_video_reader_options {
      * memory is taken, where the decoder lets us. Anything but BS_OK ends the reading with that error. NULL: nobody is
      * asked. Threads: the reader's or one of the decoder's, never two at once. */
     bs_status (*larger)(void *opaque, int coded_width, int coded_height, int64_t picture_bytes, bs_error *err);
+    /* Asked for every megabyte that is read: demuxers and parsers gather what belongs together, however long that is.
+     * Anything but BS_OK ends the reading with that error. NULL: nobody is asked. Threads: the reader's. */
+    bs_status (*grown)(void *opaque, bs_error *err);
     void *opaque;
 } bs_video_reader_options;
 

@@ -6,6 +6,7 @@ import os
 import pathlib
 import shutil
 import subprocess
+import sys
 import tempfile
 import unittest
 
@@ -37,6 +38,22 @@ def run(*args, cwd=None, timeout=110, **settings):
     env = dict(ENVIRONMENT, **{k: str(v) for k, v in settings.items()})
     return subprocess.run([PROGRAM, *map(str, args)], capture_output=True, text=True, cwd=cwd, timeout=timeout, env=env,
                           errors="surrogateescape")
+
+
+# A process of its own: what the kernel tells of a child starts with what its parent had when it forked.
+MEASURE = """import json, os, sys
+child = os.posix_spawn(sys.argv[1], sys.argv[1:], os.environ)
+_, status, usage = os.wait4(child, 0)
+print("\\n", json.dumps([os.waitstatus_to_exitcode(status), usage.ru_maxrss / 1024, usage.ru_utime + usage.ru_stime]))"""
+
+
+def measured(*args, timeout=110, **settings):
+    """The same, with `peak_mb`, the most that was resident as the kernel tells it, and `cpu` in seconds."""
+    done = subprocess.run([sys.executable, "-ISc", MEASURE, PROGRAM, *map(str, args)], capture_output=True, text=True,
+                          timeout=timeout, env=dict(ENVIRONMENT, **{k: str(v) for k, v in settings.items()}), errors="surrogateescape")
+    *_, told = done.stdout.splitlines()
+    done.returncode, done.peak_mb, done.cpu = json.loads(told)
+    return done
 
 
 def sample():
