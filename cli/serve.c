@@ -26,7 +26,8 @@ static const cli_command serve = {
 static const cli_command worker = {
     "worker",
     "worker [SETTING…]",
-    "Takes jobs from the queue and runs them, without HTTP: for several machines on one database, queue and storage.",
+    "Takes jobs from the queue and runs them, without HTTP. A database in a file has one server or worker\n"
+    "at a time; several need one that machines can share.",
     no_options,
     all_settings,
     0,

@@ -10,6 +10,7 @@
 
 #include "service/http/http.h"
 #include "service/notify.h"
+#include "service/owner.h"
 #include "service/service.h"
 
 /* SIGKILL follows after 30 s where a platform stops us: 20 for the jobs, the rest for everything else. */
@@ -50,6 +51,7 @@ static bool is_told_again(void *opaque)
 /* -- the parts ------------------------------------------------------------------------------------------ */
 
 typedef struct parts {
+    bs_owner *owner;
     bs_store *store;
     bs_artifacts *artifacts;
     bs_worker *worker;
@@ -58,12 +60,16 @@ typedef struct parts {
 
 static bs_status start_parts(parts *p, const bs_settings *settings, bool with_http, bs_error *err)
 {
-    bs_status status = bs_store_open(&p->store, settings, err);
+    bs_status status = bs_owner_take(&p->owner, settings, err);
+    if (status == BS_OK)
+        status = bs_store_open(&p->store, settings, err);
     if (status == BS_OK)
         status = bs_store_check(p->store, err);
     if (status == BS_OK)
         status = bs_artifacts_open(&p->artifacts, settings->storage_url, settings->data_dir,
                                    (uint64_t)settings->disk_limit_mb << 20, err);
+    if (status == BS_OK)
+        status = bs_owner_take_storage(p->owner, settings, err);
     if (status == BS_OK)
         status = bs_worker_start(&p->worker, settings, p->store, p->artifacts, err);
     if (status == BS_OK && with_http)
@@ -77,6 +83,7 @@ static void stop_parts(parts *p)
     bs_worker_stop(&p->worker);
     bs_artifacts_close(&p->artifacts);
     bs_store_close(&p->store);
+    bs_owner_release(&p->owner);
 }
 
 static bs_status run(const bs_settings *settings, bool with_http, bs_error *err)

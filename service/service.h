@@ -8,7 +8,8 @@
 
 #include "settings/settings.h"
 
-/* Serves until SIGTERM or SIGINT: then no new jobs, running ones get 20 s to finish, the rest goes back to the queue. */
+/* Serves until SIGTERM or SIGINT: then no new jobs, running ones get 20 s to finish, the rest goes back to the queue.
+ */
 bs_status bs_service_run(const bs_settings *settings, bs_error *err);
 /* The same without HTTP. */
 bs_status bs_worker_run(const bs_settings *settings, bs_error *err);

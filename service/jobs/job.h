@@ -34,7 +34,14 @@ const char *bs_job_state_name(bs_job_state state);
 /* completed, failed or cancelled: it changes no more. */
 bool bs_job_state_is_final(bs_job_state state);
 
-enum { BS_JOB_ID_LENGTH = 32, BS_JOB_STATISTICS_SIZE = 4096 };
+enum {
+    BS_JOB_ID_LENGTH = 32,
+    BS_JOB_STATISTICS_SIZE = 4096,
+    /* A job does nothing wrong where the server dies: that is no attempt of its own. But one that is there each time
+     * may be what kills the server: it is run alone from the second time on, and failed after the tenth. */
+    BS_JOB_SUSPECT_INTERRUPTIONS = 2,
+    BS_JOB_MAX_INTERRUPTIONS = 10,
+};
 
 /* What the uploader asked for. Everything else of bs_process_options comes from the settings. */
 typedef struct bs_job_options {
@@ -64,7 +71,8 @@ typedef struct bs_job {
     uint64_t reserved_memory;                /* bytes: bs_estimate's total */
     uint64_t shared_memory;                  /* bytes: of it, code and weights, which all jobs have in common */
     uint64_t memory_limit;                   /* bytes: what the estimate was bounded by; 0: not bounded */
-    int attempts;                            /* starts so far */
+    int attempts;                            /* starts so far, but for those that somebody else ended */
+    int interruptions;                       /* times that the server or the zygote died while it ran */
     bool cancel_requested;                   /* processing, and somebody asked to stop it */
     bool kept;                               /* never removed by age or under memory pressure (the public gallery) */
     int64_t queue_position, queue_total;     /* of a pending job: 1 is next; pending jobs in all */

@@ -130,16 +130,16 @@ bs_status bs_store_finish(bs_store *store, const bs_job *job, bs_job_state state
     return store->ops->finish(store->state, job, state, err);
 }
 
-bs_status bs_store_requeue(bs_store *store, const char *id, const char *worker, bool counted, int64_t max_attempts,
+bs_status bs_store_requeue(bs_store *store, const char *id, const char *worker, bs_store_cause cause, int64_t most,
                            const char *reason, bs_job_state *state, bs_error *err)
 {
-    return store->ops->requeue(store->state, id, worker, counted, max_attempts, reason, state, err);
+    return store->ops->requeue(store->state, id, worker, cause, most, reason, state, err);
 }
 
 bs_status bs_store_reclaim(bs_store *store, bool (*dead)(void *opaque, const char *worker), void *opaque,
-                           int64_t max_attempts, int64_t *count, bs_error *err)
+                           int64_t *count, bs_error *err)
 {
-    return store->ops->reclaim(store->state, dead, opaque, max_attempts, count, err);
+    return store->ops->reclaim(store->state, dead, opaque, count, err);
 }
 
 bs_status bs_store_cancel(bs_store *store, const char *id, bs_job *out, bs_error *err)

@@ -2,7 +2,7 @@
  * may be killed at any moment (and the power may fail): what was answered is kept.
  *
  * Several processes may have the same store open. A processing job belongs to a worker by a lease that the
- * worker renews; a job whose worker is gone is pending again, at most max_attempts times.
+ * worker renews; a job whose worker is gone is pending again.
  *
  * Back ends are const tables (bs_store_ops below); one file each. Chosen by DATABASE_URL.
  * Errors: BS_ERR_IO with the back end's own reason. BS_EOF is the normal answer "no such job" (or: not in that
@@ -65,15 +65,22 @@ bs_status bs_store_heartbeat(bs_store *store, const bs_job *job, int64_t lease_u
 /* processing → completed, failed or cancelled, with the job's message, progress, frames, statistics and error. */
 bs_status bs_store_finish(bs_store *store, const bs_job *job, bs_job_state state, bs_error *err);
 
-/* processing → pending; it keeps its place in the queue. `counted`: this start counts as an attempt; after
- * max_attempts the job fails with `reason` instead. `state` (may be NULL) is what it became. */
-bs_status bs_store_requeue(bs_store *store, const char *id, const char *worker, bool counted, int64_t max_attempts,
+/* Why a job goes back to the queue: what its start counts as. */
+typedef enum bs_store_cause {
+    BS_STORE_SENT_BACK,   /* by us, for our own reasons: nothing */
+    BS_STORE_ATTEMPT,     /* its process died by itself */
+    BS_STORE_INTERRUPTION /* what it ran in died: no attempt, but see BS_JOB_MAX_INTERRUPTIONS */
+} bs_store_cause;
+
+/* processing → pending; it keeps its place in the queue. With so many attempts, or interruptions, as `most` the job
+ * fails with `reason` instead. `state` (may be NULL) is what it became. */
+bs_status bs_store_requeue(bs_store *store, const char *id, const char *worker, bs_store_cause cause, int64_t most,
                            const char *reason, bs_job_state *state, bs_error *err);
 
-/* Requeues (or fails, after max_attempts) every processing job whose lease is over or whose worker `dead` says is
- * gone (`dead` may be NULL, and may not call the store). `count`, may be NULL: how many. */
+/* Interrupts every processing job whose lease is over or whose worker `dead` says is gone (`dead` may be NULL, and may
+ * not call the store): pending again, or failed after BS_JOB_MAX_INTERRUPTIONS. `count`, may be NULL: how many. */
 bs_status bs_store_reclaim(bs_store *store, bool (*dead)(void *opaque, const char *worker), void *opaque,
-                           int64_t max_attempts, int64_t *count, bs_error *err);
+                           int64_t *count, bs_error *err);
 
 /* -- anybody ---------------------------------------------------------------------------------------------- */
 
@@ -106,10 +113,10 @@ typedef struct bs_store_ops {
                        bs_error *err);
     bs_status (*heartbeat)(void *state, const bs_job *job, int64_t lease_until_us, bool *cancel, bs_error *err);
     bs_status (*finish)(void *state, const bs_job *job, bs_job_state to, bs_error *err);
-    bs_status (*requeue)(void *state, const char *id, const char *worker, bool counted, int64_t max_attempts,
+    bs_status (*requeue)(void *state, const char *id, const char *worker, bs_store_cause cause, int64_t most,
                          const char *reason, bs_job_state *became, bs_error *err);
-    bs_status (*reclaim)(void *state, bool (*dead)(void *opaque, const char *worker), void *opaque,
-                         int64_t max_attempts, int64_t *count, bs_error *err);
+    bs_status (*reclaim)(void *state, bool (*dead)(void *opaque, const char *worker), void *opaque, int64_t *count,
+                         bs_error *err);
     bs_status (*cancel)(void *state, const char *id, bs_job *out, bs_error *err);
     bs_status (*refuse)(void *state, const char *id, const char *reason, bs_error *err);
     bs_status (*remove)(void *state, const char *id, bs_error *err);

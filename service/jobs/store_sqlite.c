@@ -15,7 +15,7 @@
 
 #include "service/jobs/store.h"
 
-enum { SCHEMA_VERSION = 1, BUSY_TIMEOUT_MS = 10000 };
+enum { SCHEMA_VERSION = 2, BUSY_TIMEOUT_MS = 10000 };
 
 /* X(kind, column, field of bs_job): the columns that a job is read from and inserted with. */
 /* clang-format off */
@@ -48,6 +48,7 @@ enum { SCHEMA_VERSION = 1, BUSY_TIMEOUT_MS = 10000 };
     X(NUMBER, shared_memory, shared_memory) \
     X(NUMBER, memory_limit, memory_limit) \
     X(NUMBER, attempts, attempts) \
+    X(NUMBER, interruptions, interruptions) \
     X(NUMBER, cancel_requested, cancel_requested) \
     X(NUMBER, kept, kept) \
     X(TEXT, worker, worker) \
@@ -72,13 +73,17 @@ static const char schema_sql[] =
     "no_video INTEGER NOT NULL, progress INTEGER NOT NULL, message TEXT NOT NULL, current_frame INTEGER NOT NULL,"
     "total_frames INTEGER NOT NULL, created_us INTEGER NOT NULL, started_us INTEGER NOT NULL,"
     "completed_us INTEGER NOT NULL, statistics TEXT NOT NULL, error TEXT NOT NULL,"
-    "reserved_memory INTEGER NOT NULL, shared_memory INTEGER NOT NULL, memory_limit INTEGER NOT NULL, attempts INTEGER "
-    "NOT NULL,"
-    "cancel_requested INTEGER NOT NULL, kept INTEGER NOT NULL, worker TEXT NOT NULL,"
+    "reserved_memory INTEGER NOT NULL, shared_memory INTEGER NOT NULL, memory_limit INTEGER NOT NULL,"
+    "attempts INTEGER NOT NULL, interruptions INTEGER NOT NULL, cancel_requested INTEGER NOT NULL, kept INTEGER NOT "
+    "NULL, worker TEXT NOT NULL,"
     "lease_until_us INTEGER NOT NULL, idempotency_key TEXT UNIQUE);"
     "CREATE INDEX jobs_by_state ON jobs(state, seq);"
     "CREATE TABLE totals(name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;"
-    "PRAGMA user_version = 1;";
+    "PRAGMA user_version = 2;";
+
+/* A server's death counted as an attempt in version 1. */
+static const char from_version_1_sql[] = "ALTER TABLE jobs ADD COLUMN interruptions INTEGER NOT NULL DEFAULT 0;"
+                                         "PRAGMA user_version = 2;";
 
 /* Every statement that is used more than once, prepared when first needed. The first ones only read. */
 enum statement {
@@ -131,9 +136,10 @@ static const char *const statement_sql[STATEMENTS] = {
     [FINISH] = "UPDATE jobs SET state = ?3, progress = ?4, message = ?5, current_frame = ?6, total_frames = ?7,"
                "statistics = ?8, error = ?9, completed_us = ?10, worker = '', lease_until_us = 0, cancel_requested = 0 "
                "WHERE id = ?1 AND worker = ?2 AND state = 1",
-    [REQUEUE] = "UPDATE jobs SET state = 0, attempts = attempts - ?3, worker = '', lease_until_us = 0, started_us = 0,"
-                "progress = 0, current_frame = 0, message = ?4 "
-                "WHERE id = ?1 AND worker = ?2 AND state = 1 AND cancel_requested = 0 AND attempts - ?3 < ?5",
+    [REQUEUE] = "UPDATE jobs SET state = 0, attempts = attempts - (?3 <> 1), interruptions = interruptions + (?3 = 2),"
+                "worker = '', lease_until_us = 0, started_us = 0, progress = 0, current_frame = 0, message = ?4 "
+                "WHERE id = ?1 AND worker = ?2 AND state = 1 AND cancel_requested = 0 AND "
+                "CASE ?3 WHEN 0 THEN 1 WHEN 1 THEN attempts < ?5 ELSE interruptions + 1 < ?5 END",
     [FAIL] = "UPDATE jobs SET state = CASE WHEN cancel_requested THEN 4 ELSE 3 END,"
              "message = CASE WHEN cancel_requested THEN 'Cancelled' ELSE 'Failed' END,"
              "error = CASE WHEN cancel_requested THEN '' ELSE ?3 END,"
@@ -352,7 +358,8 @@ static bs_status bring_up_to_date(sqlite_store *store, const char *path, bs_erro
         return status;
     sqlite3 *db = store->writer.db;
     int version = read_version(db);
-    if (version == 0 && sqlite3_exec(db, schema_sql, NULL, NULL, NULL) != SQLITE_OK)
+    const char *sql = version == 0 ? schema_sql : version == 1 ? from_version_1_sql : NULL;
+    if (sql && sqlite3_exec(db, sql, NULL, NULL, NULL) != SQLITE_OK)
         status = fail_sqlite(db, "be set up", err);
     else if (version < 0 || version > SCHEMA_VERSION)
         status = bs_fail(err, BS_ERR_IO, "the job store '%s' has version %d, this program knows %d", path, version,
@@ -619,17 +626,17 @@ static bs_status sqlite_finish(void *state, const bs_job *job, bs_job_state to, 
     return end(store, status, err);
 }
 
-/* Inside a transaction. Pending again; or, with too many attempts or a wish to cancel, at its end. */
-static bs_status requeue_or_end(sqlite_store *store, const char *id, const char *worker, bool counted,
-                                int64_t max_attempts, const char *reason, bs_job_state *became, bs_error *err)
+/* Inside a transaction. Pending again; or, once too often or with a wish to cancel, at its end. */
+static bs_status requeue_or_end(sqlite_store *store, const char *id, const char *worker, bs_store_cause cause,
+                                int64_t most, const char *reason, bs_job_state *became, bs_error *err)
 {
     connection *c = &store->writer;
     sqlite3_stmt *s = use(c, REQUEUE);
     bind_text(s, 1, id);
     bind_text(s, 2, worker);
-    sqlite3_bind_int64(s, 3, counted ? 0 : 1);
+    sqlite3_bind_int64(s, 3, cause);
     bind_text(s, 4, reason);
-    sqlite3_bind_int64(s, 5, max_attempts);
+    sqlite3_bind_int64(s, 5, most);
     *became = BS_JOB_PENDING;
     bs_status status = change(store, s, err);
     if (status != BS_EOF)
@@ -648,7 +655,7 @@ static bs_status requeue_or_end(sqlite_store *store, const char *id, const char 
     return status;
 }
 
-static bs_status sqlite_requeue(void *state, const char *id, const char *worker, bool counted, int64_t max_attempts,
+static bs_status sqlite_requeue(void *state, const char *id, const char *worker, bs_store_cause cause, int64_t most,
                                 const char *reason, bs_job_state *became, bs_error *err)
 {
     sqlite_store *store = state;
@@ -656,7 +663,7 @@ static bs_status sqlite_requeue(void *state, const char *id, const char *worker,
     bs_status status = begin(store, false, err);
     if (status != BS_OK)
         return status;
-    status = requeue_or_end(store, id, worker, counted, max_attempts, reason, &what, err);
+    status = requeue_or_end(store, id, worker, cause, most, reason, &what, err);
     status = end(store, status, err);
     if (status == BS_OK && became)
         *became = what;
@@ -701,9 +708,10 @@ static bs_status read_leases(connection *c, lease **out, size_t *count, bs_error
 }
 
 static bs_status sqlite_reclaim(void *state, bool (*dead)(void *opaque, const char *worker), void *opaque,
-                                int64_t max_attempts, int64_t *count, bs_error *err)
+                                int64_t *count, bs_error *err)
 {
     sqlite_store *store = state;
+    char reason[96];
     lease *leases = NULL;
     size_t n = 0;
     int64_t reclaimed = 0, now = bs_job_now();
@@ -711,12 +719,13 @@ static bs_status sqlite_reclaim(void *state, bool (*dead)(void *opaque, const ch
     if (status != BS_OK)
         return status;
     status = read_leases(&store->writer, &leases, &n, err);
+    snprintf(reason, sizeof(reason), "the service was killed %d times while it ran", BS_JOB_MAX_INTERRUPTIONS);
     for (size_t i = 0; i < n && status == BS_OK; i++) {
         if (leases[i].until_us > now && !(dead && dead(opaque, leases[i].worker)))
             continue;
         bs_job_state became;
-        status = requeue_or_end(store, leases[i].id, leases[i].worker, true, max_attempts,
-                                "the process that ran it was killed, as often as it was tried", &became, err);
+        status = requeue_or_end(store, leases[i].id, leases[i].worker, BS_STORE_INTERRUPTION, BS_JOB_MAX_INTERRUPTIONS,
+                                reason, &became, err);
         reclaimed++;
     }
     free(leases);

@@ -1,76 +1,28 @@
-/* cleanup: removes what is over: expired jobs, files without a job, inputs that nobody needs any more, jobs of workers
- * that were killed. Clean-up happens on every change of state (outcome.c); this is the safety net. */
-#include <errno.h>
-#include <fcntl.h>
+/* cleanup: removes what is over: expired jobs, files without a job, inputs that nobody needs any more; and takes up the
+ * jobs of workers that were killed. Clean-up happens on every change of state (outcome.c); this is the safety net. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "service/worker/internal.h"
 
 enum { ABANDONED_UPLOAD_SECONDS = 3600 };
 
-/* -- who lives ------------------------------------------------------------------------------------------ */
+/* -- jobs of the dead ------------------------------------------------------------------------------------ */
 
-/* A worker holds a lock on DATA_DIR/workers/<its id> while it lives; the kernel lets go of it however it dies. */
-static void lock_path(const bs_worker *worker, const char *id, char *out, size_t size)
-{
-    snprintf(out, size, "%s/workers/%s", worker->settings->data_dir, id);
-}
-
-bs_status bs_cleanup_sign_in(bs_worker *worker, bs_error *err)
-{
-    char folder[4096];
-    bs_status status = bs_job_id_new(worker->id, err);
-    if (status != BS_OK)
-        return status;
-    if (strlen(worker->settings->data_dir) + strlen("/workers/") + BS_JOB_ID_LENGTH >= sizeof(folder))
-        return bs_fail(err, BS_ERR_USAGE, "DATA_DIR is longer than a path may be");
-    snprintf(folder, sizeof(folder), "%s/workers", worker->settings->data_dir);
-    if ((mkdir(worker->settings->data_dir, 0700) && errno != EEXIST) || (mkdir(folder, 0700) && errno != EEXIST))
-        return bs_fail(err, BS_ERR_IO, "'%s' cannot be made: %s", folder, strerror(errno));
-    lock_path(worker, worker->id, worker->lock_path, sizeof(worker->lock_path));
-    worker->lock_fd = open(worker->lock_path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-    if (worker->lock_fd < 0 || flock(worker->lock_fd, LOCK_EX | LOCK_NB))
-        return bs_fail(err, BS_ERR_IO, "'%s' cannot be locked: %s", worker->lock_path, strerror(errno));
-    return BS_OK;
-}
-
-void bs_cleanup_sign_out(bs_worker *worker)
-{
-    if (worker->lock_fd < 0)
-        return;
-    unlink(worker->lock_path);
-    close(worker->lock_fd);
-    worker->lock_fd = -1;
-}
-
+/* There is one worker at a time on a store that lies in files (owner.h): any other is one of before. */
 static bool is_dead(void *opaque, const char *id)
 {
-    bs_worker *worker = opaque;
-    char path[4096];
-    if (!strcmp(id, worker->id))
-        return false;
-    lock_path(worker, id, path, sizeof(path));
-    int fd = open(path, O_RDWR | O_CLOEXEC);
-    if (fd < 0)
-        return errno == ENOENT;
-    bool dead = flock(fd, LOCK_EX | LOCK_NB) == 0;
-    if (dead)
-        unlink(path);
-    close(fd);
-    return dead;
+    const bs_worker *worker = opaque;
+    return strcmp(id, worker->id) != 0;
 }
 
 void bs_cleanup_reclaim(bs_worker *worker)
 {
     bs_error err = {0};
     int64_t count = 0;
-    if (bs_store_reclaim(worker->store, is_dead, worker, worker->settings->job_max_attempts, &count, &err) != BS_OK)
+    if (bs_store_reclaim(worker->store, is_dead, worker, &count, &err) != BS_OK)
         bs_log(BS_LOG_ERROR, "cleanup", "jobs of workers that are gone cannot be taken up: %s", err.text);
     else if (count > 0)
         bs_log(BS_LOG_WARNING, "cleanup", "%" PRId64 " jobs of workers that are gone were taken up again", count);

@@ -75,7 +75,7 @@ typedef struct bs_slot {
 
     bs_fate fate; /* decided once, carried out until the store has taken it */
     bs_job_state final;
-    bool counted;
+    bs_store_cause cause;
     char reason[512];
     int64_t retry_ms;
 } bs_slot;
@@ -91,8 +91,6 @@ struct bs_worker {
     bs_store *store;
     bs_artifacts *artifacts;
     char id[BS_JOB_ID_LENGTH + 1];
-    char lock_path[4096]; /* held while this worker lives: how others know that it does */
-    int lock_fd;
 
     pthread_t thread;
     bool thread_runs;
@@ -153,8 +151,5 @@ void bs_cleanup_expired(bs_worker *worker, int64_t age);
 void bs_cleanup_sweep(bs_worker *worker, bool at_start);
 /* Jobs of workers that are gone are pending again. */
 void bs_cleanup_reclaim(bs_worker *worker);
-/* Takes and gives up the lock file that shows that this worker lives. */
-bs_status bs_cleanup_sign_in(bs_worker *worker, bs_error *err);
-void bs_cleanup_sign_out(bs_worker *worker);
 
 #endif

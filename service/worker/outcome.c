@@ -135,11 +135,13 @@ static void decide_by_death(bs_slot *slot)
 {
     char why[256];
     if (slot->innocent) {
-        become(slot, BS_JOB_PENDING, "Waiting: the process that starts jobs died");
+        slot->cause = BS_STORE_INTERRUPTION;
+        become(slot, BS_JOB_PENDING, "the process that starts jobs was killed while it ran, %d times",
+               slot->job.interruptions + 1);
         return;
     }
     if (slot->start_error.text[0]) {
-        slot->counted = true;
+        slot->cause = BS_STORE_ATTEMPT;
         become(slot, BS_JOB_PENDING, "%s", slot->start_error.text);
         return;
     }
@@ -147,7 +149,7 @@ static void decide_by_death(bs_slot *slot)
     if (bs_sandbox_was_the_cause(slot->wait_status)) {
         become(slot, BS_JOB_FAILED, "%s", why);
     } else {
-        slot->counted = true;
+        slot->cause = BS_STORE_ATTEMPT;
         become(slot, BS_JOB_PENDING, "%s, in each of its %d attempts", why, slot->job.attempts);
     }
 }
@@ -204,7 +206,9 @@ static bs_status tell_store(bs_worker *worker, bs_slot *slot, bs_job_state *beca
     if (slot->fate == BS_FATE_DROP)
         return BS_EOF;
     if (slot->fate == BS_FATE_REQUEUE)
-        return bs_store_requeue(worker->store, job.id, job.worker, slot->counted, worker->settings->job_max_attempts,
+        return bs_store_requeue(worker->store, job.id, job.worker, slot->cause,
+                                slot->cause == BS_STORE_INTERRUPTION ? BS_JOB_MAX_INTERRUPTIONS
+                                                                     : worker->settings->job_max_attempts,
                                 slot->reason, became, err);
     *became = slot->final;
     bool failed = slot->final == BS_JOB_FAILED, completed = slot->final == BS_JOB_COMPLETED;

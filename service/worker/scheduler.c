@@ -359,6 +359,20 @@ static void refuse_job(bs_worker *worker, const bs_job *job, const char *why)
     bs_worker_tell(worker, job->id);
 }
 
+/* One that was there each time the server died runs with nobody beside it, who would be taken for the cause as well. */
+static bool is_suspect(const bs_job *job)
+{
+    return job->interruptions >= BS_JOB_SUSPECT_INTERRUPTIONS;
+}
+
+static bool suspect_runs(const bs_worker *worker)
+{
+    for (int i = 0; i < worker->slots; i++)
+        if (worker->slot[i].state == BS_SLOT_JOB && is_suspect(&worker->slot[i].job))
+            return true;
+    return false;
+}
+
 /* Starts the next job of the queue where it fits. False: there is none, or it has to wait. */
 static bool start_next(bs_worker *worker)
 {
@@ -374,6 +388,10 @@ static bool start_next(bs_worker *worker)
     bs_readings_measure(worker);
     bs_promise promises[BS_WORKER_PROCESSES];
     size_t running = bs_readings_promises(worker, promises);
+    if (running > 0 && (is_suspect(&job) || suspect_runs(worker))) {
+        may_wait(worker, &job, running, "a job that ran each time the service was killed runs alone");
+        return false;
+    }
     bs_admission admission = bs_governor_admit(&worker->governor, own_need(&job), promises, running, why, sizeof(why));
     if (admission == BS_WAIT && may_wait(worker, &job, running, why))
         return false;
@@ -719,7 +737,7 @@ bs_status bs_worker_start(bs_worker **out, const bs_settings *settings, bs_store
     bs_worker *worker = calloc(1, sizeof(*worker));
     if (!worker)
         return bs_fail(err, BS_ERR_NOMEM, "no memory for the worker");
-    *worker = (bs_worker){.settings = settings, .store = store, .artifacts = artifacts, .lock_fd = -1, .wake = -1};
+    *worker = (bs_worker){.settings = settings, .store = store, .artifacts = artifacts, .wake = -1};
     worker->zygote.socket = -1;
     pthread_mutex_init(&worker->lock, NULL);
     pthread_mutex_init(&worker->listener.turn, NULL);
@@ -731,8 +749,7 @@ bs_status bs_worker_start(bs_worker **out, const bs_settings *settings, bs_store
     worker->slots = (int)(settings->max_concurrent_processing < most ? settings->max_concurrent_processing : most) + 1;
     worker->slot = calloc((size_t)worker->slots, sizeof(*worker->slot));
 
-    bs_status status = worker->slot ? bs_cleanup_sign_in(worker, err)
-                                    : bs_fail(err, BS_ERR_NOMEM, "no memory for jobs");
+    bs_status status = worker->slot ? bs_job_id_new(worker->id, err) : bs_fail(err, BS_ERR_NOMEM, "no memory for jobs");
     if (status == BS_OK && (worker->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) < 0)
         status = bs_fail(err, BS_ERR_IO, "no event descriptor: %s", strerror(errno));
     if (status == BS_OK)
@@ -778,7 +795,6 @@ void bs_worker_stop(bs_worker **out)
         return;
     bs_worker_halt(worker, 0, NULL, NULL);
     bs_zygote_end(&worker->zygote);
-    bs_cleanup_sign_out(worker);
     if (worker->wake >= 0)
         close(worker->wake);
     pthread_cond_destroy(&worker->changed);

@@ -17,7 +17,8 @@
 
 typedef struct bs_worker bs_worker;
 
-/* Cleans up after an earlier run that was killed, starts the zygote and the scheduler's thread. Returns at once;
+/* The caller owns what the store and the artifacts lie in (owner.h).
+ * Cleans up after an earlier run that was killed, starts the zygote and the scheduler's thread. Returns at once;
  * the models are mapped meanwhile (bs_worker_ready). The first zygote is a fork: call it before the process has other
  * threads, and from the thread that lives as long as the process (the zygote dies with it). */
 bs_status bs_worker_start(bs_worker **out, const bs_settings *settings, bs_store *store, bs_artifacts *artifacts,

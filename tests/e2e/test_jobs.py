@@ -133,32 +133,66 @@ class Jobs(unittest.TestCase):
         pathlib.Path(server.data, "jobs", ".incoming", "half.part").write_bytes(b"half an upload")
         server.start()
         status = server.wait(job)
-        self.assertEqual((status["status"], status["attempts"]), ("completed", 2))
+        self.assertEqual((status["status"], status["attempts"]), ("completed", 1))  # no fault of the job's
         self.assertEqual(server.folders_settled({job: RESULTS}), {job: RESULTS})
         self.assertEqual(server.incoming(), [])
 
-    def test_a_second_server_on_the_same_folder_takes_nothing_away(self):
-        server = self.serve(MAX_PENDING_JOBS=100)
+    def test_jobs_that_are_there_whenever_the_server_dies_run_alone(self):
+        server = self.serve(MAX_CONCURRENT_PROCESSING=2)
+        jobs = [server.submit(long_video()) for _ in range(2)]
+        for _ in range(2):
+            for job in jobs:
+                server.wait_for(job, "processing")
+            server.kill()
+            server.start()
+        while (states := [server.status(job)["status"] for job in jobs])[1] != "completed":
+            self.assertNotEqual(states, ["processing", "processing"])
+            time.sleep(0.02)
+        self.assertEqual([(s["status"], s["attempts"]) for s in map(server.status, jobs)], [("completed", 1)] * 2)
+        self.assertIn(f"job {jobs[1]} waits: a job that ran each time the service was killed runs alone".encode(), server.log())
+
+    def refused(self, server, command, **settings):
+        """What a second one says on the same files."""
+        environment = dict(server.environment, PORT="0", **settings)
+        second = subprocess.run([service.PROGRAM, command], env=environment, capture_output=True, text=True, timeout=60)
+        self.assertEqual(second.returncode, 1, second.stderr)
+        return second.stderr.splitlines()[-1]
+
+    def test_a_second_server_on_the_same_folder_is_refused_and_takes_nothing_away(self):
+        server = self.serve(MAX_PENDING_JOBS=1000)
         video, jobs, over = made_video("160x120", 1, 10), [], threading.Event()
 
         def upload():
             while not over.is_set():
                 jobs.append(server.submit(video, mode="ultra_fast"))
+                time.sleep(0.1)
 
         clients = [threading.Thread(target=upload) for _ in range(2)]
         for client in clients:
             client.start()
-        for _ in range(4):
-            second = subprocess.Popen([service.PROGRAM, "worker"], env=server.environment, stderr=subprocess.DEVNULL)
-            time.sleep(0.4)
-            second.terminate()
-            self.assertEqual(second.wait(60), 0)
+        for command in ("worker", "serve"):
+            said = self.refused(server, command)
+            self.assertIn(f"another server or worker (process {server.process.pid}) owns '{server.data}/lock'", said)
+            self.assertEqual(server.jobs("list").returncode, 0)  # the administrator is no second server
         over.set()
         for client in clients:
             client.join()
         for job in jobs:
             self.assertEqual(server.wait(job)["status"], "completed")
         self.assertEqual(server.incoming(), [])
+        server.kill()
+        server.start()  # what a killed one owned is free
+
+    def test_a_database_and_a_storage_folder_have_one_server_whatever_the_data_folder(self):
+        with tempfile.TemporaryDirectory(prefix="bodyscript-test-") as folder:
+            database, storage = f"sqlite:{folder}/jobs.db", f"file:{folder}/files"
+            server = self.serve(DATABASE_URL=database, STORAGE_URL=storage)
+            other = {"DATA_DIR": folder + "/other", "DATABASE_URL": "sqlite:" + folder + "/other.db",
+                     "STORAGE_URL": f"file:{folder}/others"}
+            self.assertIn("jobs.db.lock'", self.refused(server, "worker", **dict(other, DATABASE_URL=database)))
+            self.assertIn("files/.lock'", self.refused(server, "worker", **dict(other, STORAGE_URL=storage)))
+            self.assertEqual(server.wait(server.submit(made_video()))["status"], "completed")
+            self.assertEqual(server.stop(), 0)
 
     def test_a_killed_zygote_is_replaced_and_its_jobs_run_again(self):
         server = self.serve()

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include <cmocka.h>
+#include <sqlite3.h>
 
 #include "service/jobs/store.h"
 
@@ -258,7 +259,7 @@ static void a_job_whose_lease_is_over_is_taken_up_again(void **state)
     late = claim(f, late.id, "w1", bs_job_now() - 1);
     alive = claim(f, alive.id, "w2", bs_job_now() + MINUTE);
     int64_t count = 0;
-    assert_int_equal(bs_store_reclaim(f->store, NULL, NULL, 3, &count, NULL), BS_OK);
+    assert_int_equal(bs_store_reclaim(f->store, NULL, NULL, &count, NULL), BS_OK);
     assert_int_equal(count, 1);
     assert_int_equal(get(f, late.id).state, BS_JOB_PENDING);
     assert_int_equal(get(f, alive.id).state, BS_JOB_PROCESSING);
@@ -276,7 +277,7 @@ static void jobs_of_a_dead_worker_are_taken_up_at_once(void **state)
     fixture *f = *state;
     bs_job job = add(f, NULL, 10, BS_STORE_ADDED);
     claim(f, job.id, "gone", bs_job_now() + MINUTE);
-    assert_int_equal(bs_store_reclaim(f->store, worker_is_dead, "gone", 3, NULL, NULL), BS_OK);
+    assert_int_equal(bs_store_reclaim(f->store, worker_is_dead, "gone", NULL, NULL), BS_OK);
     assert_int_equal(get(f, job.id).state, BS_JOB_PENDING);
 }
 
@@ -287,13 +288,58 @@ static void a_poison_job_fails_after_the_last_attempt_and_says_so(void **state)
     bs_job_state became;
     for (int i = 0; i < 3; i++) {
         claim(f, job.id, "w", bs_job_now() + MINUTE);
-        assert_int_equal(bs_store_requeue(f->store, job.id, "w", true, 3, "its process died", &became, NULL), BS_OK);
+        assert_int_equal(
+            bs_store_requeue(f->store, job.id, "w", BS_STORE_ATTEMPT, 3, "its process died", &became, NULL), BS_OK);
         assert_int_equal(became, i < 2 ? BS_JOB_PENDING : BS_JOB_FAILED);
     }
     job = get(f, job.id);
     assert_int_equal(job.attempts, 3);
     assert_string_equal(job.error, "its process died");
     assert_true(job.completed_us > 0);
+}
+
+static void a_servers_death_is_no_attempt_but_one_that_is_there_each_time_ends(void **state)
+{
+    fixture *f = *state;
+    bs_job job = add(f, NULL, 10, BS_STORE_ADDED);
+    for (int i = 1; i < BS_JOB_MAX_INTERRUPTIONS; i++) {
+        claim(f, job.id, "gone", bs_job_now() + MINUTE);
+        assert_int_equal(bs_store_reclaim(f->store, worker_is_dead, "gone", NULL, NULL), BS_OK);
+        bs_job now = get(f, job.id);
+        assert_int_equal(now.state, BS_JOB_PENDING);
+        assert_int_equal(now.attempts, 0);
+        assert_int_equal(now.interruptions, i);
+    }
+    /* Its own attempts are still all there. */
+    bs_job_state became;
+    claim(f, job.id, "w", bs_job_now() + MINUTE);
+    assert_int_equal(bs_store_requeue(f->store, job.id, "w", BS_STORE_ATTEMPT, 2, "died", &became, NULL), BS_OK);
+    assert_int_equal(became, BS_JOB_PENDING);
+
+    claim(f, job.id, "gone", bs_job_now() + MINUTE);
+    assert_int_equal(bs_store_reclaim(f->store, worker_is_dead, "gone", NULL, NULL), BS_OK);
+    job = get(f, job.id);
+    assert_int_equal(job.state, BS_JOB_FAILED);
+    assert_string_equal(job.error, "the service was killed 10 times while it ran");
+}
+
+static void a_store_of_the_version_before_is_brought_up_to_date(void **state)
+{
+    fixture *f = *state;
+    bs_job job = add(f, NULL, 10, BS_STORE_ADDED);
+    claim(f, job.id, "gone", bs_job_now() + MINUTE);
+    bs_store_close(&f->store);
+    sqlite3 *db;
+    char path[sizeof(f->dir) + 16];
+    snprintf(path, sizeof(path), "%s/jobs.db", f->dir);
+    assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
+    assert_int_equal(
+        sqlite3_exec(db, "ALTER TABLE jobs DROP COLUMN interruptions; PRAGMA user_version = 1", NULL, NULL, NULL),
+        SQLITE_OK);
+    sqlite3_close(db);
+    assert_int_equal(bs_store_open(&f->store, &f->settings, NULL), BS_OK);
+    assert_int_equal(bs_store_reclaim(f->store, worker_is_dead, "gone", NULL, NULL), BS_OK);
+    assert_int_equal(get(f, job.id).interruptions, 1);
 }
 
 static void being_sent_back_is_no_attempt_and_keeps_the_place_in_the_queue(void **state)
@@ -303,7 +349,8 @@ static void being_sent_back_is_no_attempt_and_keeps_the_place_in_the_queue(void 
     add(f, NULL, 10, BS_STORE_ADDED);
     for (int i = 0; i < 5; i++) {
         claim(f, first.id, "w", bs_job_now() + MINUTE);
-        assert_int_equal(bs_store_requeue(f->store, first.id, "w", false, 3, "Waiting", NULL, NULL), BS_OK);
+        assert_int_equal(bs_store_requeue(f->store, first.id, "w", BS_STORE_SENT_BACK, 3, "Waiting", NULL, NULL),
+                         BS_OK);
     }
     assert_int_equal(get(f, first.id).attempts, 0);
     assert_int_equal(bs_store_next(f->store, &next, NULL), BS_OK);
@@ -327,7 +374,7 @@ static void cancelling_ends_a_pending_job_and_asks_a_running_one(void **state)
 
     /* Its worker dies before it could stop: it does not come back. */
     bs_job_state became;
-    assert_int_equal(bs_store_requeue(f->store, running.id, "w", true, 3, "died", &became, NULL), BS_OK);
+    assert_int_equal(bs_store_requeue(f->store, running.id, "w", BS_STORE_ATTEMPT, 3, "died", &became, NULL), BS_OK);
     assert_int_equal(became, BS_JOB_CANCELLED);
     assert_int_equal(bs_store_cancel(f->store, running.id, &out, NULL), BS_OK);
     assert_int_equal(out.state, BS_JOB_CANCELLED);
@@ -345,10 +392,10 @@ static void a_job_that_has_ended_changes_no_more(void **state)
         for (int to = BS_JOB_COMPLETED; to < BS_JOB_STATES; to++)
             assert_int_equal(bs_store_finish(f->store, &job, (bs_job_state)to, NULL), BS_EOF);
         assert_int_equal(bs_store_claim(f->store, job.id, "w", bs_job_now() + MINUTE, &out, NULL), BS_EOF);
-        assert_int_equal(bs_store_requeue(f->store, job.id, "w", true, 3, "Waiting", NULL, NULL), BS_EOF);
+        assert_int_equal(bs_store_requeue(f->store, job.id, "w", BS_STORE_ATTEMPT, 3, "Waiting", NULL, NULL), BS_EOF);
         assert_int_equal(bs_store_heartbeat(f->store, &job, bs_job_now() + MINUTE, &cancel, NULL), BS_EOF);
         assert_int_equal(bs_store_refuse(f->store, job.id, "no room", NULL), BS_EOF);
-        assert_int_equal(bs_store_reclaim(f->store, worker_is_dead, "w", 3, NULL, NULL), BS_OK);
+        assert_int_equal(bs_store_reclaim(f->store, worker_is_dead, "w", NULL, NULL), BS_OK);
         assert_int_equal(bs_store_cancel(f->store, job.id, &out, NULL), BS_OK);
         assert_int_equal(out.state, final);
     }
@@ -468,6 +515,8 @@ int main(void)
         TEST(a_job_whose_lease_is_over_is_taken_up_again),
         TEST(jobs_of_a_dead_worker_are_taken_up_at_once),
         TEST(a_poison_job_fails_after_the_last_attempt_and_says_so),
+        TEST(a_servers_death_is_no_attempt_but_one_that_is_there_each_time_ends),
+        TEST(a_store_of_the_version_before_is_brought_up_to_date),
         TEST(being_sent_back_is_no_attempt_and_keeps_the_place_in_the_queue),
         TEST(cancelling_ends_a_pending_job_and_asks_a_running_one),
         TEST(a_job_that_has_ended_changes_no_more),
