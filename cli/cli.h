@@ -111,7 +111,7 @@ typedef struct cli_inputs {
     int count, capacity;
 } cli_inputs;
 
-/* Files are taken as they are; of a folder the media files in it, by name. */
+/* Files are taken as they are, "-" is standard input; of a folder the media files in it, by name. */
 bs_status cli_inputs_add(cli_inputs *inputs, const char *word, bs_error *err);
 void cli_inputs_release(cli_inputs *inputs);
 /* bs_probe within `memory_limit` (0: none), so that a header's claims cannot take more either. */

@@ -85,6 +85,8 @@ static bs_status add_folder(cli_inputs *inputs, const char *folder, bs_error *er
 bs_status cli_inputs_add(cli_inputs *inputs, const char *word, bs_error *err)
 {
     struct stat st;
+    if (!strcmp(word, "-"))
+        word = "/dev/stdin";
     if (stat(word, &st) == 0 && S_ISDIR(st.st_mode))
         return add_folder(inputs, word, err);
     return append(inputs, strdup(word), err);

@@ -368,33 +368,70 @@ static bool fit(const bs_video_info *info, const bs_process_options *options, co
     return fits;
 }
 
-/* What would do on the same video in the same memory, if anything would. */
-static const char *way_out(const bs_video_info *info, const bs_process_options *options, const bs_outputs *outputs,
-                           uint64_t *needs)
+/* What a job can do without, in the order in which it is missed. */
+enum { SAVED_FRAMES = 1, EXACT = 2, LARGER_MODEL = 4, VIDEO = 8 };
+
+static int luxuries(const bs_video_info *info, const bs_process_options *options, const bs_outputs *outputs)
 {
+    return (outputs->save_frame ? SAVED_FRAMES : 0) | (options->exact && !info->photo ? EXACT : 0) |
+           (bs_process_model(options) != BS_MODEL_LITE ? LARGER_MODEL : 0) | (makes_video(info, outputs) ? VIDEO : 0);
+}
+
+static bool fits_without(int what, const bs_video_info *info, const bs_process_options *options,
+                         const bs_outputs *outputs, uint64_t *needs)
+{
+    bs_process_options less = *options;
+    bs_outputs fewer = *outputs;
     bs_estimate_parts parts;
-    bs_outputs without = *outputs;
-    without.video_fd = without.preview_fd = -1;
-    if (makes_video(info, outputs) && fit(info, options, &without, &parts)) {
-        *needs = parts.total;
-        return "without overlay and preview (--no-video)";
+    if (what & SAVED_FRAMES)
+        fewer.save_frame = NULL;
+    if (what & EXACT)
+        less.exact = false;
+    if (what & LARGER_MODEL)
+        less.model = BS_MODEL_LITE;
+    if (what & VIDEO)
+        fewer.video_fd = fewer.preview_fd = -1;
+    const bool fits = fit(info, &less, &fewer, &parts);
+    *needs = parts.total;
+    return fits;
+}
+
+/* What would do on the same video in the same memory; where nothing would, what comes nearest. "" where nothing helps.
+ */
+static void say_way_out(const bs_video_info *info, const bs_process_options *options, const bs_outputs *outputs,
+                        uint64_t total, char *out, size_t capacity)
+{
+    static const int tries[] = {SAVED_FRAMES, EXACT, LARGER_MODEL, VIDEO, LARGER_MODEL | VIDEO, ~0};
+    const int asked = luxuries(info, options, outputs);
+    uint64_t needs, least = total - total / 20; /* what saves less is no way */
+    bool fits = false;
+    *out = '\0';
+    for (size_t i = 0; i < sizeof(tries) / sizeof(*tries) && !fits; i++) {
+        const int what = tries[i] & asked;
+        if (!what)
+            continue;
+        fits = fits_without(what, info, options, outputs, &needs);
+        if (!fits && needs >= least)
+            continue;
+        least = needs - needs / 20;
+        snprintf(out, capacity, ";%s%s%s%s%s%s it needs %" PRIu64 " MB", fits ? "" : " even",
+                 what & LARGER_MODEL ? " with --model lite" : "",
+                 (what & LARGER_MODEL) && what != LARGER_MODEL ? " and" : "",
+                 what & VIDEO ? " without overlay and preview (--no-video)" : "",
+                 what & SAVED_FRAMES ? " without --save-frames" : "", what & EXACT ? " without --exact" : "",
+                 (needs + MB - 1) / MB);
     }
-    return NULL;
 }
 
 bs_status bs_estimate(const bs_video_info *info, const bs_process_options *options, const bs_outputs *outputs,
                       bs_estimate_parts *out, bs_error *err)
 {
+    char way_out[192];
     if (fit(info, options, outputs, out))
         return BS_OK;
-    uint64_t needs;
-    const char *way = way_out(info, options, outputs, &needs);
-    if (way)
-        return bs_fail(err, BS_ERR_LIMIT,
-                       "the job needs %" PRIu64 " MB of memory, there are %" PRIu64 " MB; %s it needs %" PRIu64 " MB",
-                       (out->total + MB - 1) / MB, options->memory_limit / MB, way, (needs + MB - 1) / MB);
-    return bs_fail(err, BS_ERR_LIMIT, "the job needs %" PRIu64 " MB of memory, there are %" PRIu64 " MB",
-                   (out->total + MB - 1) / MB, options->memory_limit / MB);
+    say_way_out(info, options, outputs, out->total, way_out, sizeof(way_out));
+    return bs_fail(err, BS_ERR_LIMIT, "the job needs %" PRIu64 " MB of memory, there are %" PRIu64 " MB%s",
+                   (out->total + MB - 1) / MB, options->memory_limit / MB, way_out);
 }
 
 bs_status bs_estimate_larger(const bs_video_info *info, const bs_process_options *options, const bs_outputs *outputs,

@@ -28,7 +28,7 @@ enum {
 typedef struct input_hash {
     int fd;
     bool own_fd, done;
-    int64_t offset;
+    int64_t offset, size; /* of the file, when it was opened */
     uint8_t *piece;
     bs_sha256 sha;
 } input_hash;
@@ -38,9 +38,10 @@ static const char *name_of(const bs_input *input)
     return input->name ? input->name : input->path ? input->path : "input";
 }
 
-static bs_status hash_open(input_hash *hash, const bs_input *input, bs_error *err)
+static bs_status hash_open(input_hash *hash, const bs_input *input, int64_t size, bs_error *err)
 {
     hash->fd = input->fd;
+    hash->size = size;
     hash->piece = malloc(HASH_PIECE);
     if (!hash->piece)
         return bs_fail(err, BS_ERR_NOMEM, "no memory for the input's hash");
@@ -66,7 +67,8 @@ static void hash_close(input_hash *hash)
 static bs_status hash_some(input_hash *hash, const char *name, bs_error *err)
 {
     for (int i = 0; i < HASH_PER_TICK && !hash->done; i++) {
-        ssize_t n = pread(hash->fd, hash->piece, HASH_PIECE, hash->offset);
+        const int64_t left = hash->size - hash->offset;
+        ssize_t n = pread(hash->fd, hash->piece, left < HASH_PIECE ? (size_t)left : HASH_PIECE, hash->offset);
         if (n < 0 && errno == EINTR)
             continue;
         if (n < 0)
@@ -496,7 +498,7 @@ bs_status bs_process(bs_models *models, const bs_input *input, const bs_process_
     job->preview_due_us = INT64_MIN;
     init(job);
 
-    status = hash_open(&hash, input, err);
+    status = hash_open(&hash, input, job->info->file_size, err);
     if (status == BS_OK)
         status = open_job(job, models, err);
     if (status == BS_OK)

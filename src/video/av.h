@@ -131,11 +131,16 @@ typedef struct bs_photo_header {
     int width, height, bit_depth;
     enum AVPixelFormat format; /* what libavcodec will give; a good guess */
     int exif_orientation;      /* 1–8 */
-    bool animated;
+    bool animated;             /* several pictures, which make a video */
 } bs_photo_header;
 
 /* Reads the header of a JPEG, PNG or WebP file. False where it is none, or damaged. */
 bool bs_photo_header_read(int fd, int64_t size, bs_photo_header *out);
+
+/* Where the JPEG picture that begins at `from` is over, behind its end marker; -1: the file ends before that. Others
+ * follow in trailers and lie in thumbnails: those are stepped over with the segment that holds them. Source: ITU-T
+ * T.81, annex B. */
+int64_t bs_jpeg_end(int fd, int64_t from, int64_t size);
 
 /* -- cut files (cut.c) --------------------------------------------------------------------------------- */
 

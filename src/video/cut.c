@@ -153,33 +153,6 @@ static bool gif_ends_early(const tail *t)
     return end == 0 || t->bytes[end - 1] != ';';
 }
 
-/* 0 beyond the end, and where the file cannot be read. */
-static int byte_at(bs_window *window, int64_t at)
-{
-    uint8_t byte;
-    return bs_window_read(window, at, &byte, 1) ? byte : 0;
-}
-
-/* Whether a JPEG file ends before its end marker. Others follow in trailers and in thumbnails: those are stepped over
- * with the segment that holds them. Source: ITU-T T.81, annex B. */
-static bool jpeg_ends_early(int fd, int64_t size)
-{
-    enum { FIRST_RESTART = 0xd0, LAST_RESTART = 0xd7, END = 0xd9 };
-    bs_window w = {.fd = fd};
-    for (int64_t at = 2; at + 1 < size;) {
-        const int marker = byte_at(&w, at + 1);
-        if (byte_at(&w, at) != 0xff || marker == 0xff) /* coded data; fill bytes */
-            at++;
-        else if (marker == END)
-            return false;
-        else if (marker <= 1 || (marker >= FIRST_RESTART && marker <= LAST_RESTART)) /* without a length */
-            at += 2;
-        else
-            at += 2 + (byte_at(&w, at + 2) << 8 | byte_at(&w, at + 3));
-    }
-    return true;
-}
-
 static bool ends_early(int fd, int64_t size, const uint8_t head[12], tail *t)
 {
     if (!memcmp(head + 4, "ftyp", 4))
@@ -189,7 +162,7 @@ static bool ends_early(int fd, int64_t size, const uint8_t head[12], tail *t)
     if (!memcmp(head, "RIFF", 4)) /* 0: written live */
         return AV_RL32(head + 4) + INT64_C(8) > size && AV_RL32(head + 4) < 0xffffff00;
     if (!memcmp(head, "\xff\xd8\xff", 3))
-        return jpeg_ends_early(fd, size);
+        return bs_jpeg_end(fd, 0, size) < 0;
     if (AV_RB32(head) == 0x3026b275)
         return asf_ends_early(fd, size);
     if (!memcmp(head, "FLV\1", 4))

@@ -65,12 +65,37 @@ static enum AVPixelFormat jpeg_format(int components, const uint8_t *sampling)
     }
 }
 
-static bool read_jpeg(int fd, int64_t size, bs_photo_header *out)
+int64_t bs_jpeg_end(int fd, int64_t from, int64_t size)
 {
-    out->codec = AV_CODEC_ID_MJPEG;
-    out->container = "jpeg";
-    for (int64_t at = 2; at + 4 <= size;) {
-        uint8_t marker[4], frame[9];
+    enum { FIRST_RESTART = 0xd0, LAST_RESTART = 0xd7, END = 0xd9 };
+    bs_window w = {.fd = fd};
+    uint8_t marker[2], length[2];
+    for (int64_t at = from + 2; at + 1 < size;) {
+        if (!bs_window_read(&w, at, marker, 2))
+            return -1;
+        if (marker[0] != 0xff) { /* coded data: to what may be a marker */
+            const int64_t known = w.from + w.filled - at;
+            const uint8_t *const next = memchr(w.bytes + (at - w.from), 0xff, (size_t)known);
+            at = next ? w.from + (next - w.bytes) : at + known;
+        } else if (marker[1] == 0xff) { /* fill bytes */
+            at++;
+        } else if (marker[1] == END) {
+            return at + 2;
+        } else if (marker[1] <= 1 || (marker[1] >= FIRST_RESTART && marker[1] <= LAST_RESTART)) { /* without a length */
+            at += 2;
+        } else {
+            at += 2 + (bs_window_read(&w, at + 2, length, 2) ? AV_RB16(length) : 0);
+        }
+    }
+    return -1;
+}
+
+/* The picture that begins at `from`. *several: it says itself that others follow that belong to it: depth, gain maps,
+ * previews (CIPA DC-007, "MPF"). */
+static bool read_jpeg_header(int fd, int64_t from, int64_t size, bs_photo_header *out, bool *several)
+{
+    for (int64_t at = from + 2; at + 4 <= size;) {
+        uint8_t marker[4], frame[9 + 6];
         if (!read_at(fd, at, marker, 4) || marker[0] != 0xff)
             return false;
         if (marker[1] == 0xff) { /* fill byte */
@@ -91,12 +116,32 @@ static bool read_jpeg(int fd, int64_t size, bs_photo_header *out)
         }
         if (marker[1] == 0xda || marker[1] == 0xd9 || length < 2)
             return false; /* pixels, or the end, and no size yet */
-        uint8_t name[6];
-        if (marker[1] == 0xe1 && length >= 8 && read_at(fd, at + 4, name, 6) && !memcmp(name, "Exif\0", 6))
+        uint8_t name[6] = {0};
+        if (length >= 8)
+            read_at(fd, at + 4, name, 6);
+        if (marker[1] == 0xe1 && !memcmp(name, "Exif\0", 6))
             out->exif_orientation = exif_orientation_at(fd, at + 10, length - 8);
+        *several |= marker[1] == 0xe2 && !memcmp(name, "MPF", 4);
         at += 2 + length;
     }
     return false;
+}
+
+static bool read_jpeg(int fd, int64_t size, bs_photo_header *out)
+{
+    bs_photo_header next;
+    uint8_t start[3];
+    bool several = false;
+    out->codec = AV_CODEC_ID_MJPEG;
+    out->container = "jpeg";
+    if (!read_jpeg_header(fd, 0, size, out, &several))
+        return false;
+    /* Motion JPEG without a container: the same size again, at once. */
+    const int64_t end = several ? -1 : bs_jpeg_end(fd, 0, size);
+    out->animated = end > 0 && read_at(fd, end, start, 3) && AV_RB24(start) == 0xffd8ff &&
+                    read_jpeg_header(fd, end, size, &next, &several) && next.width == out->width &&
+                    next.height == out->height;
+    return true;
 }
 
 /* -- PNG -------------------------------------------------------------------------------------------- */

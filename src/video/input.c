@@ -50,6 +50,10 @@ static int read_packet(void *opaque, uint8_t *buffer, int size)
         return AVERROR_EXIT;
     if (size > MAX_READ_BYTES)
         size = MAX_READ_BYTES;
+    if (size > in->size - in->position) /* a file that is still being written is what it was when it was opened */
+        size = in->position < in->size ? (int)(in->size - in->position) : 0;
+    if (!size)
+        return AVERROR_EOF;
     if (in->budget >= 0) {
         if (size > in->budget)
             size = (int)in->budget;
@@ -132,6 +136,10 @@ static bs_status open_file(bs_av_input *in, const bs_input *input, bs_error *err
     struct stat st;
     if (fstat(in->fd, &st))
         return bs_fail(err, BS_ERR_INPUT, "'%s' cannot be read: %s", in->name, strerror(errno));
+    if (S_ISFIFO(st.st_mode))
+        return bs_fail(err, BS_ERR_INPUT,
+                       "'%s' is a pipe, and videos are read back and forth: save it as a file, and name that",
+                       in->name);
     if (!S_ISREG(st.st_mode))
         return bs_fail(err, BS_ERR_INPUT, "'%s' is not a file: a video or photo file is needed", in->name);
     if (!st.st_size)
@@ -428,7 +436,7 @@ bs_status bs_av_input_open(bs_av_input *in, const bs_input *input, int64_t max_p
     bs_photo_header photo;
     bs_status status = open_file(in, input, err);
     if (!status && bs_photo_header_read(in->fd, in->size, &photo) &&
-        !(photo.animated && photo.codec == AV_CODEC_ID_PNG))
+        !(photo.animated && photo.codec != AV_CODEC_ID_WEBP))
         status = describe_photo(in, &photo, max_pixels, err);
     else if (!status)
         status = open_video(in, max_pixels ? max_pixels : BS_MAX_VIDEO_PIXELS, err);

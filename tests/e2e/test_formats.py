@@ -161,6 +161,8 @@ def variants(base, work):
         times=[i / 25 for i in range(FRAMES)])
     add("Containers and codecs", "HEVC without a container", "es.hevc", codecs["HEVC"], source=["-r", "25"],
         times=[i / 25 for i in range(FRAMES)])
+    add("Containers and codecs", "MJPEG without a container", "es.mjpeg", codecs["MJPEG"], source=["-r", "25"],
+        times=[i / 25 for i in range(FRAMES)])
     add("Containers and codecs", "fragmented MP4, H.264", "fragmented.mp4", [*x264, "-movflags", "frag_keyframe+empty_moov"])
 
     # -- pixel formats, lossless

@@ -1,12 +1,15 @@
 #!/usr/bin/env python3
 """The command line's contract: result files, CSV, JSON, metadata, settings, exit codes, and nothing half-written."""
+import hashlib
 import itertools
 import json
 import os
 import pathlib
 import shutil
 import signal
+import socket
 import subprocess
+import threading
 import time
 import unittest
 
@@ -416,6 +419,86 @@ class Refusals(kit.Case):
         self.process("--no-video", *QUICK, kit.sample())
         reserved = kit.document(self.tmp / "results/sample", "metadata.json")["statistics"]["reserved_memory_mb"]
         self.assertLess(reserved, probe["reserved_memory_mb"])
+
+
+class Inputs(kit.Case):
+    """What may be named in place of a file, and files that are not what they are called."""
+
+    def fed(self, *words, stdin):
+        return subprocess.run([kit.PROGRAM, *map(str, words)], stdin=stdin, capture_output=True, text=True, timeout=30, env=kit.ENVIRONMENT)
+
+    def test_what_is_no_file_is_refused_at_once(self):
+        os.mkfifo(self.tmp / "pipe.mp4")
+        (self.tmp / "folder").mkdir()
+        with socket.socket(socket.AF_UNIX) as door:
+            door.bind(str(self.tmp / "socket.mp4"))
+            before = set(self.tmp.rglob("*"))
+            for name, why in (("pipe.mp4", "is a pipe"), ("folder", "holds no video or photo"), ("socket.mp4", "cannot be opened"),
+                              ("/dev/zero", "is not a file"), ("/dev/null", "is not a file"), ("/proc/version", "is empty"), ("-", "is a pipe")):
+                for command in ("probe", "process"):
+                    read, write = os.pipe()
+                    out = self.fed(command, *(["-o", self.tmp / "results"] if command == "process" else []),
+                                   name if name == "-" else self.tmp / name, stdin=read)
+                    os.close(read), os.close(write)
+                    self.assertEqual((out.returncode, len(out.stderr.splitlines())), (3, 1), out.stderr)
+                    self.assertIn(why, out.stderr)
+            self.assertEqual(set(self.tmp.rglob("*")), before)
+
+    def test_standard_input_is_read_where_it_is_a_file(self):
+        self.process("--no-video", *QUICK, kit.sample())
+        with open(kit.sample()) as clip:
+            out = self.fed("process", "-q", "-o", self.tmp / "results", "--no-video", *QUICK, "-", stdin=clip)
+        self.assertEqual(out.returncode, 0, out.stderr)
+        self.assertEqual(kit.rows(self.tmp / "results/stdin"), kit.rows(self.tmp / "results/sample"))
+
+    def test_a_file_that_grows_is_what_it_was_when_it_was_opened(self):
+        clip = self.tmp / "grows.ts"
+        kit.ffmpeg("-i", kit.sample(), "-c", "copy", "-frames:v", 40, clip)
+        packets, stop = clip.read_bytes(), threading.Event()
+
+        def grow():
+            with open(clip, "ab") as f:
+                for _ in range(300):
+                    f.write(packets)
+                    if stop.wait(0.005):
+                        break
+        writer = threading.Thread(target=grow)
+        writer.start()
+        try:
+            self.process("--no-video", "--model", "lite", "-n", 30, "--max-video-duration-seconds", 0, clip)
+        finally:
+            stop.set()
+            writer.join()
+        self.assertTrue(kit.rows(self.tmp / "results/grows"))
+        receipt = kit.document(self.tmp / "results/grows", "metadata.json")["receipt"]
+        self.assertIn(receipt["input_sha256"], self.hashes(clip, len(packets)))
+
+    def hashes(self, path, step):
+        """Of the file at each length that it had between two writes, and in the middle of one."""
+        sha, found = hashlib.sha256(), set()
+        with open(path, "rb") as f:
+            while piece := f.read(4096):
+                sha.update(piece)
+                found.add(sha.hexdigest())
+        sha, whole = hashlib.sha256(), path.read_bytes()
+        for at in range(0, len(whole), step):
+            sha.update(whole[at:at + step])
+            found.add(sha.hexdigest())
+        return found
+
+    def test_several_jpeg_pictures_in_a_row_are_a_video_and_one_is_a_photo(self):
+        stream = self.tmp / "stream.mjpeg"
+        kit.ffmpeg("-i", kit.sample(), "-frames:v", 12, "-c:v", "mjpeg", "-q:v", 2, stream)
+        pictures = [b"\xff\xd8\xff" + part for part in stream.read_bytes().split(b"\xff\xd8\xff")[1:]]
+        self.assertEqual(len(pictures), 12)
+        self.process(*QUICK, stream)
+        self.assertFiles(self.tmp / "results/stream", kit.VIDEO_FILES)
+        self.assertEqual(sorted({int(r["frame_id"]) for r in kit.rows(self.tmp / "results/stream")}), [0, 3, 6, 9])
+        belongs = b"\xff\xe2\0\x08MPF\0\0\0"  # says that the pictures after it are its own: a preview, a gain map
+        for name, content in (("one.mjpeg", pictures[0]), ("phone.jpg", pictures[0][:2] + belongs + pictures[0][2:] + pictures[1])):
+            (self.tmp / name).write_bytes(content)
+            self.process("--model", "lite", self.tmp / name)
+            self.assertFiles(self.tmp / "results" / name.split(".")[0], kit.PHOTO_FILES)
 
 
 class Interruption(kit.Case):

@@ -119,6 +119,11 @@ static void every_megabyte_less_takes_the_next_step_and_the_width_comes_last(voi
     assert_in_range(last.output_width, 160, 176);
 }
 
+static int keep_nothing(void *opaque, int64_t frame_id, const void *data, size_t size)
+{
+    return 0;
+}
+
 static void a_refusal_says_what_would_fit_and_it_does(void **state)
 {
     bs_video_info info = video("h264", 1280, 720);
@@ -136,6 +141,58 @@ static void a_refusal_says_what_would_fit_and_it_does(void **state)
     data.video_fd = data.preview_fd = -1;
     options.memory_limit = megabytes * MB;
     assert_int_equal(bs_estimate(&info, &options, &data, &parts, &err), BS_OK);
+}
+
+/* The number behind `words` in the sentence of a refusal. */
+static unsigned long long needed(const bs_error *err, const char *words)
+{
+    unsigned long long megabytes = 0;
+    const char *way = strstr(err->text, words);
+    assert_non_null(way);
+    assert_int_equal(sscanf(way + strlen(words), " it needs %llu MB", &megabytes), 1);
+    return megabytes;
+}
+
+static void a_refusal_suggests_what_is_missed_least(void **state)
+{
+    bs_video_info info = video("h264", 1280, 720);
+    bs_process_options options = bs_process_defaults();
+    bs_outputs saved = everything;
+    bs_estimate_parts parts;
+    bs_error err = {0};
+    saved.save_frame = keep_nothing;
+    options.mode = BS_MODE_QUALITY;
+    for (options.memory_limit = 60 * MB; bs_estimate(&info, &options, &saved, &parts, &err) == BS_OK;
+         options.memory_limit -= MB / 4)
+        ;
+    uint64_t megabytes = needed(&err, "; without --save-frames");
+    assert_true(megabytes * MB <= options.memory_limit + MB);
+    assert_int_equal(bs_estimate(&info, &options, &everything, &parts, &err), BS_OK);
+    assert_int_equal(megabytes, (parts.total + MB - 1) / MB);
+
+    for (; bs_estimate(&info, &options, &everything, &parts, &err) == BS_OK; options.memory_limit -= MB / 4)
+        ;
+    megabytes = needed(&err, "; with --model lite");
+    options.model = BS_MODEL_LITE;
+    assert_int_equal(bs_estimate(&info, &options, &everything, &parts, &err), BS_OK);
+    assert_int_equal(megabytes, (parts.total + MB - 1) / MB);
+}
+
+static void where_nothing_would_do_the_least_is_told(void **state)
+{
+    bs_video_info info = video("h264", 3840, 2160);
+    bs_process_options options = bs_process_defaults();
+    bs_outputs data = everything;
+    bs_estimate_parts parts;
+    bs_error err = {0};
+    options.memory_limit = 48 * MB;
+    assert_int_equal(bs_estimate(&info, &options, &everything, &parts, &err), BS_ERR_LIMIT);
+    const uint64_t megabytes = needed(&err, "; even without overlay and preview (--no-video)");
+    data.video_fd = data.preview_fd = -1;
+    options.memory_limit = megabytes * MB;
+    assert_int_equal(bs_estimate(&info, &options, &data, &parts, &err), BS_OK);
+    options.memory_limit -= MB;
+    assert_int_equal(bs_estimate(&info, &options, &data, &parts, &err), BS_ERR_LIMIT);
 }
 
 static void what_cannot_fit_is_refused_with_both_numbers(void **state)
@@ -179,6 +236,8 @@ int main(void)
         cmocka_unit_test(a_small_limit_turns_to_leaner_settings_and_says_so),
         cmocka_unit_test(every_megabyte_less_takes_the_next_step_and_the_width_comes_last),
         cmocka_unit_test(a_refusal_says_what_would_fit_and_it_does),
+        cmocka_unit_test(a_refusal_suggests_what_is_missed_least),
+        cmocka_unit_test(where_nothing_would_do_the_least_is_told),
         cmocka_unit_test(what_cannot_fit_is_refused_with_both_numbers),
         cmocka_unit_test(headers_that_claim_nonsense_do_not_overflow_it),
     };
