@@ -5,7 +5,8 @@
  *   results.c   the result files of one input, seen only when whole
  *   progress.c  how far it is, for people and for programs
  *
- * A command is given its words (argv without the program and the command) and returns the exit code of design 5.2.
+ * A command is given its words (argv without the program and the command) and returns its exit code
+ * (bs_exit_code of the status it ends with; 0 where all is well).
  * Messages go to standard error through cli_fail, one sentence each; standard output is for what was asked for. */
 #ifndef BS_CLI_CLI_H
 #define BS_CLI_CLI_H
@@ -24,7 +25,7 @@
     X(process, "pose data and overlay for videos, photos and folders of them") \
     X(probe, "what a video is, and the memory that a job on it reserves") \
     X(serve, "the HTTP service: API, page and its own workers") \
-    X(worker, "workers only, for several machines") \
+    X(worker, "workers only, without HTTP") \
     X(jobs, "list, show, cancel and clean up the service's jobs") \
     X(export, "pose_data.json into the format of another program") \
     X(bench, "speed and memory on this machine") \
@@ -76,22 +77,23 @@ bool cli_parse(const cli_command *command, int argc, char **argv, void *opaque, 
 /* What process, probe and bench have in common. */
 typedef struct cli_job_options {
     bs_process_options process;
-    bool no_video;
+    bool no_video, save_frames;
 } cli_job_options;
 
-extern const int cli_job_settings[];
+extern const int cli_job_settings[]; /* those that concern one job, for cli_command.settings */
+extern const int cli_all_settings[];
+/* clang-format off */
 #define CLI_JOB_OPTIONS \
     {"model", 'm', "lite|full|heavy", "landmark model; the mode's own unless given"}, \
-        {"people", 'p', "N", "people to follow, 1 to 16 (1)"}, \
-        {"exact", 0, NULL, "MediaPipe's own 8-bit arithmetic on every analysed frame: its numbers, not speed"}, \
-        {"no-video", 0, NULL, "no output.mp4 and preview.mp4: nothing is encoded"}, \
-        {"threads", 't', "N", "threads of the whole job; 0: as many as there are cores, at most 2 (0)"}, \
-        {"min-detection-confidence", 0, "P", "score from which a detected person counts, 0 to 1 (0.5)"}, \
-        {"min-tracking-confidence", 0, "P", "presence above which a person is tracked on, 0 to 1 (0.5)"}, \
-        {"static-image-mode", 0, NULL, "the detector on every analysed frame, no tracking"}, \
-    { \
-        "isa", 0, "NAME", "instruction set: portable, avx2, avx512 or neon; the best one unless given" \
-    }
+    {"people", 'p', "N", "people to follow, 1 to 16 (1)"}, \
+    {"exact", 0, NULL, "MediaPipe's own 8-bit arithmetic on every analysed frame: its numbers, not speed"}, \
+    {"no-video", 0, NULL, "no output.mp4 and preview.mp4: nothing is encoded"}, \
+    {"threads", 't', "N", "threads of the whole job; 0: as many as there are cores, at most 2 (0)"}, \
+    {"min-detection-confidence", 0, "P", "score from which a detected person counts, 0 to 1 (0.5)"}, \
+    {"min-tracking-confidence", 0, "P", "presence above which a person is tracked on, 0 to 1 (0.5)"}, \
+    {"static-image-mode", 0, NULL, "the detector on every analysed frame, no tracking"}, \
+    {"isa", 0, "NAME", "instruction set: portable, sse2, avx2, avx512 or neon; the best one unless given"}
+/* clang-format on */
 
 void cli_job_options_init(cli_job_options *options);
 /* BS_EOF: it is none of CLI_JOB_OPTIONS. */
@@ -99,7 +101,7 @@ bs_status cli_job_options_set(cli_job_options *options, const cli_option *option
 /* What the settings say; call it after cli_parse. */
 void cli_job_options_finish(cli_job_options *options, const bs_settings *settings);
 /* The outputs that a job would have, for bs_estimate, which only asks which they are. */
-bs_outputs cli_job_options_outputs(const cli_job_options *options, bool save_frames, bool photo);
+bs_outputs cli_job_options_outputs(const cli_job_options *options, bool photo);
 
 /* A whole number from `min` to `max`. */
 bs_status cli_int(const cli_option *option, const char *value, int64_t min, int64_t max, int64_t *out, bs_error *err);
@@ -112,7 +114,7 @@ typedef struct cli_inputs {
 } cli_inputs;
 
 /* Files are taken as they are, "-" is standard input; of a folder the media files in it, by name. */
-bs_status cli_inputs_add(cli_inputs *inputs, const char *word, bs_error *err);
+bs_status cli_inputs_add(cli_inputs *inputs, char **words, int count, bs_error *err);
 void cli_inputs_release(cli_inputs *inputs);
 /* bs_probe within `memory_limit` (0: none), so that a header's claims cannot take more either. */
 bs_status cli_inputs_probe(const bs_input *input, uint64_t memory_limit, bs_video_info *out, bs_error *err);

@@ -23,15 +23,13 @@ static bs_status set(void *opaque, const cli_option *option, const char *value, 
     return BS_OK;
 }
 
-static int all_settings[BS_SETTINGS_COUNT + 1]; /* filled in cli_doctor */
-
 static const cli_command command = {
     "doctor",
     "doctor [--json]",
     "Tells what this machine offers: memory limit, processor, models, sandbox, and the settings in force.\n"
     "Exit code 1 where something is missing that a job needs.",
     options,
-    all_settings,
+    cli_all_settings,
     0,
     0,
     set,
@@ -144,9 +142,6 @@ int cli_doctor(int argc, char **argv)
     bool json = false, complete = false, sound = false;
     char isa[32] = "none";
     int words, exit_code;
-    for (int i = 0; i < BS_SETTINGS_COUNT; i++)
-        all_settings[i] = i;
-    all_settings[BS_SETTINGS_COUNT] = -1;
     if (!cli_parse(&command, argc, argv, &json, &settings, &words, &exit_code))
         return exit_code;
     json_t *report = json_object();

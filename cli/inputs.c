@@ -82,14 +82,18 @@ static bs_status add_folder(cli_inputs *inputs, const char *folder, bs_error *er
     return status;
 }
 
-bs_status cli_inputs_add(cli_inputs *inputs, const char *word, bs_error *err)
+bs_status cli_inputs_add(cli_inputs *inputs, char **words, int count, bs_error *err)
 {
-    struct stat st;
-    if (!strcmp(word, "-"))
-        word = "/dev/stdin";
-    if (stat(word, &st) == 0 && S_ISDIR(st.st_mode))
-        return add_folder(inputs, word, err);
-    return append(inputs, strdup(word), err);
+    bs_status status = BS_OK;
+    for (int i = 0; i < count && status == BS_OK; i++) {
+        const char *path = strcmp(words[i], "-") ? words[i] : "/dev/stdin";
+        struct stat st;
+        if (stat(path, &st) == 0 && S_ISDIR(st.st_mode))
+            status = add_folder(inputs, path, err);
+        else
+            status = append(inputs, strdup(path), err);
+    }
+    return status;
 }
 
 /* For headers that demand what src/video/claims.c does not see coming. Some are honest: an index has 40 bytes for each

@@ -54,9 +54,7 @@ int cli_jobs(int argc, char **argv)
     int words, exit_code;
     if (!cli_parse(&command, argc, argv, &json, &settings, &words, &exit_code))
         return exit_code;
-    bs_status status = bs_settings_finish(&settings, &err);
-    if (status == BS_OK)
-        status = act(&settings, argv[0], words > 1 ? argv[1] : NULL, json, &err);
+    bs_status status = act(&settings, argv[0], words > 1 ? argv[1] : NULL, json, &err);
     bs_settings_release(&settings);
     return status == BS_OK ? 0 : cli_fail(&err);
 }

@@ -32,6 +32,10 @@ const int cli_job_settings[] = {
     -1,
 };
 
+#define PLACE(field, name, ...) BS_SET_##name,
+const int cli_all_settings[] = {BS_SETTINGS_LIST(PLACE, PLACE, PLACE, PLACE) - 1};
+#undef PLACE
+
 static bool takes_setting(const cli_command *command, const bs_setting *setting)
 {
     for (const int *s = command->settings; setting && s && *s >= 0; s++)
@@ -400,6 +404,7 @@ void cli_job_options_finish(cli_job_options *options, const bs_settings *setting
     process->max_duration_us = settings->max_video_duration_seconds * 1000000;
     process->png = settings->frame_format == 1;
     process->memory_limit = (uint64_t)settings->memory_limit_mb << 20;
+    options->save_frames = settings->save_frames;
 }
 
 static int keep_nothing(void *opaque, int64_t frame_id, const void *data, size_t size)
@@ -407,12 +412,12 @@ static int keep_nothing(void *opaque, int64_t frame_id, const void *data, size_t
     return 0;
 }
 
-bs_outputs cli_job_options_outputs(const cli_job_options *options, bool save_frames, bool photo)
+bs_outputs cli_job_options_outputs(const cli_job_options *options, bool photo)
 {
     bs_outputs outputs = {.csv_fd = 0, .json_fd = 0, .video_fd = 0, .preview_fd = 0, .thumbnail_fd = 0};
     if (options->no_video)
         outputs.video_fd = outputs.preview_fd = -1;
-    if (save_frames)
+    if (options->save_frames)
         outputs.save_frame = keep_nothing;
     if (photo)
         outputs.preview_fd = -1;

@@ -8,7 +8,7 @@
 
 typedef struct probe_args {
     cli_job_options job;
-    bool json, save_frames;
+    bool json;
 } probe_args;
 
 static const cli_option options[] = {
@@ -111,7 +111,7 @@ static int probe(const probe_args *args, const char *path)
     const bs_input input = {.path = path, .fd = -1, .name = path};
     if (cli_inputs_probe(&input, args->job.process.memory_limit, &info, &err) != BS_OK)
         return cli_fail(&err);
-    bs_outputs outputs = cli_job_options_outputs(&args->job, args->save_frames, info.photo);
+    bs_outputs outputs = cli_job_options_outputs(&args->job, info.photo);
     bs_status fits = bs_estimate(&info, &args->job.process, &outputs, &parts, &err);
     if (args->json)
         print_json(path, &info, &parts, args->job.process.memory_limit, fits, &err);
@@ -131,10 +131,8 @@ int cli_probe(int argc, char **argv)
     if (!cli_parse(&command, argc, argv, &args, &settings, &words, &exit_code))
         return exit_code;
     cli_job_options_finish(&args.job, &settings);
-    args.save_frames = settings.save_frames;
-    for (int i = 0; i < words && !exit_code; i++)
-        if (cli_inputs_add(&inputs, argv[i], &err) != BS_OK)
-            exit_code = cli_fail(&err);
+    if (cli_inputs_add(&inputs, argv, words, &err) != BS_OK)
+        exit_code = cli_fail(&err);
     for (int i = 0; i < inputs.count; i++) {
         int code = probe(&args, inputs.path[i]);
         exit_code = exit_code ? exit_code : code;

@@ -12,7 +12,7 @@
 typedef struct process_args {
     cli_job_options job;
     const char *output;
-    bool json, quiet, save_frames;
+    bool json, quiet;
     int64_t max_size; /* bytes; 0: no limit */
 } process_args;
 
@@ -116,7 +116,7 @@ static bs_outputs outputs_of(const process_args *args, cli_results *results)
     outputs.preview_fd = results->fd[CLI_PREVIEW];
     outputs.thumbnail_fd = results->fd[CLI_THUMBNAIL];
     outputs.opaque = results;
-    if (args->save_frames)
+    if (args->job.save_frames)
         outputs.save_frame = cli_results_save_frame;
     return outputs;
 }
@@ -139,7 +139,7 @@ static bs_status write_metadata(const process_args *args, const cli_results *res
         .processed_at_us = (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000,
         .options = &args->job.process,
         .no_video = args->job.no_video,
-        .save_frames = args->save_frames,
+        .save_frames = args->job.save_frames,
         .summary = summary,
         .model_sha256 = model_sha256,
         .urls = urls,
@@ -168,7 +168,7 @@ static bs_status look(const process_args *args, const bs_input *input, bs_video_
         status = cli_inputs_probe(input, job->process.memory_limit, info, err);
     if (status != BS_OK)
         return status;
-    const bs_outputs outputs = cli_job_options_outputs(job, args->save_frames, info->photo);
+    const bs_outputs outputs = cli_job_options_outputs(job, info->photo);
     return bs_estimate(info, &job->process, &outputs, &parts, err);
 }
 
@@ -290,15 +290,12 @@ int cli_process(int argc, char **argv)
     if (!cli_parse(&command, argc, argv, &args, &settings, &words, &exit_code))
         return exit_code;
     cli_job_options_finish(&args.job, &settings);
-    args.save_frames = settings.save_frames;
     /* The limit is there for uploads; to one's own files it applies when it was asked for. */
     if (settings.origin[BS_SET_MAX_VIDEO_SIZE_MB] != BS_FROM_DEFAULT)
         args.max_size = settings.max_video_size_mb << 20;
     cli_catch_signals();
 
-    bs_status status = BS_OK;
-    for (int i = 0; i < words && status == BS_OK; i++)
-        status = cli_inputs_add(&inputs, argv[i], &err);
+    bs_status status = cli_inputs_add(&inputs, argv, words, &err);
     if (status == BS_OK && !(names = calloc((size_t)inputs.count, sizeof(*names))))
         status = bs_fail(&err, BS_ERR_NOMEM, "no memory for the names of results");
     if (status == BS_OK)

@@ -28,7 +28,10 @@ static const struct {
 #define PART   ".part."
 #define FRAMES "frames"
 
-enum { PATH_SIZE = 4096 };
+enum {
+    PATH_SIZE = 4096,
+    NAME_ROOM = 96, /* for the longest of /.part.PID/frames/frame_N.jpg, the numbers as long as they get */
+};
 
 const char *cli_result_name(cli_result_file file)
 {
@@ -61,15 +64,24 @@ static void remove_tree(const char *path)
     nftw(path, remove_one, 8, FTW_DEPTH | FTW_PHYS);
 }
 
-/* Folders of runs whose process is gone. */
+/* The process whose folder `name` is, or 0 where it is none of this program's. */
+static pid_t pid_of_part(const char *name)
+{
+    const char *digits = name + strlen(PART);
+    if (strncmp(name, PART, strlen(PART)) != 0 || !*digits || digits[strspn(digits, "0123456789")])
+        return 0;
+    return (pid_t)atol(digits);
+}
+
+/* Folders of runs whose process is gone, and of an earlier process that had this one's number. */
 static void remove_stale(const cli_results *results)
 {
     DIR *dir = opendir(results->folder);
     struct dirent *entry;
     while (dir && (entry = readdir(dir))) {
         char path[PATH_SIZE];
-        long pid = strncmp(entry->d_name, PART, strlen(PART)) ? 0 : atol(entry->d_name + strlen(PART));
-        if (pid <= 0 || (kill((pid_t)pid, 0) == 0 && pid != getpid()) || (errno == EPERM && pid != getpid()))
+        pid_t pid = pid_of_part(entry->d_name);
+        if (pid <= 0 || (pid != getpid() && (kill(pid, 0) == 0 || errno == EPERM)))
             continue;
         final_path(results, entry->d_name, path);
         remove_tree(path);
@@ -100,7 +112,7 @@ static bs_status make_folder(const char *path, size_t *old, bs_error *err)
     char part[PATH_SIZE];
     struct stat st;
     size_t length = strlen(path);
-    if (length >= sizeof(part))
+    if (length + NAME_ROOM > sizeof(part))
         return bs_fail(err, BS_ERR_USAGE, "the path '%.60s…' is too long", path);
     snprintf(part, sizeof(part), "%s", path);
     *old = 0;

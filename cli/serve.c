@@ -2,8 +2,6 @@
 #include "cli/cli.h"
 #include "service/service.h"
 
-static int all_settings[BS_SETTINGS_COUNT + 1]; /* filled before it is used */
-
 static const cli_option no_options[] = {{NULL, 0, NULL, NULL}};
 
 static bs_status set_nothing(void *opaque, const cli_option *option, const char *value, bs_error *err)
@@ -17,7 +15,7 @@ static const cli_command serve = {
     "The HTTP service: uploads in, pose data and overlay videos out, with a page at / and the API described at /docs.\n"
     "Runs until SIGTERM or SIGINT; running jobs then get 20 s, what remains is taken up at the next start.",
     no_options,
-    all_settings,
+    cli_all_settings,
     0,
     0,
     set_nothing,
@@ -26,10 +24,9 @@ static const cli_command serve = {
 static const cli_command worker = {
     "worker",
     "worker [SETTING…]",
-    "Takes jobs from the queue and runs them, without HTTP. A database in a file has one server or worker\n"
-    "at a time; several need one that machines can share.",
+    "Takes jobs from the queue and runs them, without HTTP. A database has one server or worker at a time.",
     no_options,
-    all_settings,
+    cli_all_settings,
     0,
     0,
     set_nothing,
@@ -40,14 +37,9 @@ static int run(const cli_command *command, bs_status (*service)(const bs_setting
     bs_settings settings;
     bs_error err = {0};
     int words, exit_code;
-    for (int i = 0; i < BS_SETTINGS_COUNT; i++)
-        all_settings[i] = i;
-    all_settings[BS_SETTINGS_COUNT] = -1;
     if (!cli_parse(command, argc, argv, NULL, &settings, &words, &exit_code))
         return exit_code;
-    bs_status status = bs_settings_finish(&settings, &err);
-    if (status == BS_OK)
-        status = service(&settings, &err);
+    bs_status status = service(&settings, &err);
     bs_settings_release(&settings);
     return status == BS_OK ? 0 : cli_fail(&err);
 }

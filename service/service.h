@@ -1,4 +1,4 @@
-/* service: jobs over HTTP, or taken from the queue of several machines; and the administrator's commands.
+/* service: jobs over HTTP, or taken from the queue without it; and the administrator's commands.
  *
  * Errors: one sentence in `err`. Threads: each is called once, from the main thread. */
 #ifndef BS_SERVICE_SERVICE_H

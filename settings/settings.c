@@ -1,7 +1,7 @@
 /* settings: from texts to the struct, and the sentences that refuse what is wrong (see settings.h).
  *
  * Everything is driven by one table that the list in settings.h yields; nothing here knows a single setting but
- * bs_settings_finish, which holds the rules between several of them (design 5.3). */
+ * bs_settings_finish, which holds the rules between several of them. */
 #include <ctype.h>
 #include <errno.h>
 #include <inttypes.h>
@@ -86,7 +86,8 @@ int bs_settings_distance(const char *a, const char *b)
     return row[m];
 }
 
-const char *bs_settings_nearest(const char *name)
+/* The name that a mistyped one most resembles, or NULL where none does. */
+static const char *nearest(const char *name)
 {
     const char *best = NULL;
     int least = 1 + (int)strnlen(name, 48) / 3; /* a third of the letters may be wrong */
@@ -233,7 +234,7 @@ static bs_status set_value(bs_settings *settings, const bs_setting *setting, con
 
 static bs_status unknown(const char *name, const char *source, bs_error *err)
 {
-    const char *near = bs_settings_nearest(name);
+    const char *near = nearest(name);
     return bs_fail(err, BS_ERR_USAGE, "there is no setting '%.48s'%s%s%s%s%s%s", name, source ? " (" : "",
                    source ? source : "", source ? ")" : "", near ? "; did you mean " : "", near ? near : "",
                    near ? "?" : "");

@@ -44,10 +44,9 @@
     TEXT(host, HOST, "127.0.0.1", "address to listen on; 0.0.0.0 where PORT is in the environment and HOST is not") \
     INT(port, PORT, 8000, 0, 65535, "port to listen on; 0: any free one") \
     TEXT(data_dir, DATA_DIR, "./data", "database, artifacts, admin token") \
-    TEXT(database_url, DATABASE_URL, NULL, "sqlite:PATH or postgresql://…; a file in DATA_DIR unless given") \
-    TEXT(queue_url, QUEUE_URL, NULL, "redis://… or amqp://…; the database unless given") \
-    TEXT(storage_url, STORAGE_URL, NULL, \
-         "file:PATH or s3://bucket/prefix?endpoint=…&region=…; DATA_DIR/jobs unless given") \
+    TEXT(database_url, DATABASE_URL, NULL, "sqlite:PATH; a file in DATA_DIR unless given") \
+    TEXT(queue_url, QUEUE_URL, NULL, "leave it out: the queue is in the database") \
+    TEXT(storage_url, STORAGE_URL, NULL, "file:PATH; DATA_DIR/jobs unless given") \
     TEXT(cdn_base_url, CDN_BASE_URL, NULL, "result links point here") \
     TEXT(admin_token, ADMIN_TOKEN, NULL, "what the administrator sends; generated in DATA_DIR unless given") \
     TEXT(api_key, API_KEY, NULL, "what uploads must send, where set") \
@@ -110,8 +109,6 @@ extern const bs_setting bs_settings_table[BS_SETTINGS_COUNT];
 
 /* The setting called `name` (MAX_VIDEO_WIDTH, max-video-width or max_video_width), or NULL. */
 const bs_setting *bs_settings_find(const char *name);
-/* The name that a mistyped one most resembles, or NULL where none does. */
-const char *bs_settings_nearest(const char *name);
 /* How many letters have to be changed, added or taken away to make one name the other (Levenshtein), - and _ being the
  * same and case not counting; 48 where one is longer than that. */
 int bs_settings_distance(const char *a, const char *b);

@@ -31,7 +31,7 @@ TABLE = ROOT / "docs" / "formats.md"
 
 FRAMES, RATE, INTERVAL = 45, 30, 3
 WIDTH, HEIGHT = 360, 640
-LOSSLESS_PX = 0.75   # 1.5 times what MediaPipe differs from itself on clips like this (design 7)
+LOSSLESS_PX = 0.75   # 1.5 times what MediaPipe differs from itself on clips like this
 TURNED_PX = 1.0      # orientations: the crop is sampled along other axes
 LOSSY_PX = 6.0       # old codecs at good quality; upside down is some 100 px away
 
