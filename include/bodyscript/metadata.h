@@ -28,10 +28,8 @@ typedef struct bs_metadata {
 /* Writes the whole document to `fd` from its current position. */
 bs_status bs_metadata_write(int fd, const bs_metadata *metadata, bs_error *err);
 
-/* The object `statistics` of it alone, or the whole document, as one line of text that the caller frees; NULL where
- * memory is refused. */
+/* The object `statistics` of it alone, as one line of text that the caller frees; NULL where memory is refused. */
 char *bs_metadata_statistics(const bs_process_options *options, const bs_summary *summary);
-char *bs_metadata_text(const bs_metadata *metadata);
 
 /* What a video is, as one line of JSON that the caller frees (the object `video_info`); NULL where memory is refused.
  */

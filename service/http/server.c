@@ -13,7 +13,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
-#include <sys/random.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -27,9 +26,8 @@ enum {
     CONNECTIONS_MAX = 4096,
     CONNECTIONS_SHARE = 20,  /* one part in so many of the memory limit, at most, is for connections */
     SPARE_DESCRIPTORS = 256, /* beside connections: files that are served, uploads, the store, jobs */
-    CLEAN_SECONDS = 60,
-    BODY_DRAINED = 1 << 24, /* of a refused body whose length was not told */
-    FLUSH_TENTHS = 20,      /* tenths of a second for answers under way when the server stops */
+    BODY_DRAINED = 1 << 24,  /* of a refused body whose length was not told */
+    FLUSH_TENTHS = 20,       /* tenths of a second for answers under way when the server stops */
 };
 
 #define BODY_TOO_LARGE "The body is larger than %d bytes"
@@ -348,7 +346,6 @@ static void job_changed(void *opaque, const char *id)
 static void *keep_house(void *opaque)
 {
     bs_http *http = opaque;
-    time_t cleaned = 0;
     while (!atomic_load(&http->stopping)) {
         bool busy = bs_sockets_sweep(http->sockets);
         struct pollfd wait = {.fd = http->wake, .events = POLLIN};
@@ -356,55 +353,61 @@ static void *keep_house(void *opaque)
         if (poll(&wait, 1, busy ? 20 : 1000) > 0 && read(http->wake, &count, sizeof(count)) < 0)
             continue;
         bs_events_pump(http->events);
-        struct timespec now;
-        clock_gettime(CLOCK_MONOTONIC, &now);
-        if (now.tv_sec - cleaned >= CLEAN_SECONDS) {
-            cleaned = now.tv_sec;
-            bs_artifacts_sweep_incoming(http->artifacts, SILENCE_SECONDS);
-        }
     }
     return NULL;
 }
 
 /* -- start and stop --------------------------------------------------------------------------------------- */
 
+enum { TOKEN_MIN = BS_JOB_ID_LENGTH / 2, TOKEN_MAX = BS_JOB_ID_LENGTH * 2 };
+
+/* The first line of an open file. */
+static bs_status load_token(int fd, const char *path, char token[TOKEN_MAX + 1], bs_error *err)
+{
+    ssize_t got = read(fd, token, TOKEN_MAX);
+    token[got > 0 ? got : 0] = '\0';
+    token[strcspn(token, "\r\n")] = '\0';
+    if (strlen(token) < TOKEN_MIN)
+        return bs_fail(err, BS_ERR_USAGE, "'%s' holds no token of %d characters or more; remove it for a new one", path,
+                       TOKEN_MIN);
+    return BS_OK;
+}
+
+/* A job's id is 128 random bits in hexadecimal, which is what a token has to be. */
+static bs_status make_token(const char *path, char token[TOKEN_MAX + 1], bs_error *err)
+{
+    bs_status status = bs_job_id_new(token, err);
+    if (status != BS_OK)
+        return status;
+    int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    if (fd < 0 || dprintf(fd, "%s\n", token) < 0 || fsync(fd)) {
+        status = bs_fail(err, BS_ERR_IO, "the administrator's token cannot be kept in '%s': %s", path, strerror(errno));
+        if (fd >= 0)
+            unlink(path); /* half a token would be refused at the next start */
+    }
+    if (fd >= 0)
+        close(fd);
+    return status;
+}
+
 /* The administrator's token: given, kept from an earlier start, or made now. */
-static bs_status read_token(bs_http *http, bs_error *err)
+static bs_status settle_token(bs_http *http, bs_error *err)
 {
     const bs_settings *s = http->settings;
-    if (s->admin_token && *s->admin_token) {
-        http->admin_token = strdup(s->admin_token);
-        return http->admin_token ? BS_OK : bs_fail(err, BS_ERR_NOMEM, "no memory for the administrator's token");
-    }
-    char path[PATH_MAX], token[65] = "";
-    if (snprintf(path, sizeof(path), "%s/admin_token", s->data_dir) >= (int)sizeof(path))
-        return bs_fail(err, BS_ERR_USAGE, "DATA_DIR is longer than a path may be");
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-    if (fd >= 0) {
-        ssize_t got = read(fd, token, sizeof(token) - 1);
-        close(fd);
-        token[got > 0 ? got : 0] = '\0';
-        token[strcspn(token, "\r\n")] = '\0';
-        if (strlen(token) < 16)
-            return bs_fail(err, BS_ERR_USAGE, "'%s' holds no token of 16 characters or more; remove it for a new one",
-                           path);
-    } else {
-        char a[BS_JOB_ID_LENGTH + 1];
-        bs_status status = bs_job_id_new(a, err);
-        if (status)
+    char path[PATH_MAX], kept[TOKEN_MAX + 1];
+    const char *token = s->admin_token;
+    if (!token || !*token) {
+        if (snprintf(path, sizeof(path), "%s/admin_token", s->data_dir) >= (int)sizeof(path))
+            return bs_fail(err, BS_ERR_USAGE, "DATA_DIR is longer than a path may be");
+        int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+        bs_status status = fd >= 0 ? load_token(fd, path, kept, err) : make_token(path, kept, err);
+        if (fd >= 0)
+            close(fd);
+        if (status != BS_OK)
             return status;
-        strcpy(token, a);
-        fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-        if (fd < 0 || dprintf(fd, "%s\n", token) < 0 || fsync(fd)) {
-            status = bs_fail(err, BS_ERR_IO, "the administrator's token cannot be kept in '%s': %s", path,
-                             strerror(errno));
-            if (fd >= 0)
-                close(fd);
-            return status;
-        }
-        close(fd);
+        bs_log(BS_LOG_INFO, "http", "the administrator's token is in %s", path);
+        token = kept;
     }
-    bs_log(BS_LOG_INFO, "http", "the administrator's token is in %s", path);
     http->admin_token = strdup(token);
     return http->admin_token ? BS_OK : bs_fail(err, BS_ERR_NOMEM, "no memory for the administrator's token");
 }
@@ -501,7 +504,7 @@ bs_status bs_http_start(bs_http **out, const bs_settings *settings, bs_store *st
         bs_fail(err, BS_ERR_NOMEM, "no memory for the HTTP server");
         goto out;
     }
-    if ((status = read_token(http, err)) || (status = bs_sockets_open(&http->sockets, limit, err)) ||
+    if ((status = settle_token(http, err)) || (status = bs_sockets_open(&http->sockets, limit, err)) ||
         (status = bs_status_cache_open(&http->cache, http, err)) ||
         (status = bs_events_open(&http->events, http, err)) ||
         (status = bs_gallery_open(&http->gallery, settings->data_dir, err)) ||

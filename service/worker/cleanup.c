@@ -7,7 +7,7 @@
 
 #include "service/worker/internal.h"
 
-enum { ABANDONED_UPLOAD_SECONDS = 3600 };
+enum { ABANDONED_UPLOAD_SECONDS = 60 }; /* as long as a connection may be silent (http/server.c) */
 
 /* -- jobs of the dead ------------------------------------------------------------------------------------ */
 

@@ -203,11 +203,6 @@ char *bs_video_info_text(const bs_video_info *info)
     return dump(info_of(info), JSON_COMPACT);
 }
 
-char *bs_metadata_text(const bs_metadata *metadata)
-{
-    return dump(document(metadata), JSON_COMPACT);
-}
-
 bs_status bs_metadata_write(int fd, const bs_metadata *metadata, bs_error *err)
 {
     bs_status status = BS_ERR_NOMEM;

@@ -22,7 +22,7 @@ static void write_out(bs_sink *sink)
     sink->used = 0;
 }
 
-void bs_sink_bytes(bs_sink *sink, const char *bytes, size_t size)
+static void put_bytes(bs_sink *sink, const char *bytes, size_t size)
 {
     while (size) {
         size_t n = BS_SINK_SIZE - sink->used;
@@ -39,7 +39,7 @@ void bs_sink_bytes(bs_sink *sink, const char *bytes, size_t size)
 
 void bs_sink_text(bs_sink *sink, const char *text)
 {
-    bs_sink_bytes(sink, text, strlen(text));
+    put_bytes(sink, text, strlen(text));
 }
 
 /* Writes `value` with a point before its last `decimals` digits, backwards from `end`; returns the first character. */
@@ -61,7 +61,7 @@ static void put_scaled(bs_sink *sink, int64_t scaled, int decimals)
     char *begin = digits(end, scaled < 0 ? 0 - (uint64_t)scaled : (uint64_t)scaled, decimals);
     if (scaled < 0)
         *--begin = '-';
-    bs_sink_bytes(sink, begin, (size_t)(end - begin));
+    put_bytes(sink, begin, (size_t)(end - begin));
 }
 
 void bs_sink_int(bs_sink *sink, int64_t value)
@@ -109,10 +109,10 @@ void bs_sink_json_string(bs_sink *sink, const char *text)
         size_t n = utf8_length(c);
         if (*c < 0x20 || *c == '"' || *c == '\\' || *c == 0x7f) {
             const char escape[] = {'\\', 'u', '0', '0', hex[*c >> 4], hex[*c & 15]};
-            bs_sink_bytes(sink, escape, sizeof(escape));
+            put_bytes(sink, escape, sizeof(escape));
             c++;
         } else if (n) {
-            bs_sink_bytes(sink, (const char *)c, n);
+            put_bytes(sink, (const char *)c, n);
             c += n;
         } else {
             bs_sink_text(sink, "\xef\xbf\xbd");

@@ -23,7 +23,6 @@ typedef struct bs_sink {
 void bs_sink_init(bs_sink *sink, int fd, const char *what);
 
 void bs_sink_text(bs_sink *sink, const char *text);
-void bs_sink_bytes(bs_sink *sink, const char *bytes, size_t size);
 void bs_sink_int(bs_sink *sink, int64_t value);
 /* Seven decimals, correctly rounded, as printf's %.7f in the C locale gives them but without "-0". What is not a
  * finite number below 10^11 is `otherwise`. */

@@ -73,16 +73,10 @@ void bs_stage_overlay(bs_job_run *job);
 /* A photo is one frame: all of it in the calling thread. */
 bs_status bs_stage_photo(bs_job_run *job, bs_error *err);
 
-/* Pose, rows, saved frame and thumbnail of one analysed frame. */
-bs_status bs_job_analyse(bs_job_run *job, const bs_video_frame *frame, bs_error *err);
-/* Writes thumbnail.jpg, the pose data's ends, and whatever else is due after the last frame. */
-bs_status bs_job_finish_data(bs_job_run *job, bs_error *err);
-
 /* Ends the job with this failure, if it is the first. */
 void bs_job_fail(bs_job_run *job, const bs_error *err);
 
-/* Seconds of a clock that only goes forward, and the seconds since `start` added to `*sum`. */
+/* Of a clock that only goes forward. */
 double bs_seconds_now(void);
-void bs_add_elapsed(double start, double *sum);
 
 #endif

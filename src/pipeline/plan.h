@@ -19,7 +19,6 @@ enum {
     BS_PLAN_PREVIEW_US = 3000000,
     BS_PLAN_PREVIEW_STEP_US = 60000, /* its frames lie at least so far apart: every second one at 25 or 30 a second */
     BS_PLAN_PREVIEW_LEAN = 2,        /* of its encoder (writer.h), at least: a small picture needs no long look ahead */
-    BS_PLAN_THREADS = 4,             /* threads of the pipeline itself, the calling one included */
     BS_PLAN_STACK = 1024 * 1024,     /* address space of each one's stack; a part of it is touched */
 };
 

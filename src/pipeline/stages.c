@@ -24,7 +24,8 @@ double bs_seconds_now(void)
     return (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
 }
 
-void bs_add_elapsed(double start, double *sum)
+/* Adds the seconds since `start`. */
+static void add_elapsed(double start, double *sum)
 {
     *sum += bs_seconds_now() - start;
 }
@@ -47,7 +48,7 @@ static bs_status hand_over(bs_job_run *job, bs_video_frame *frame, bs_error *err
     bs_video_frame *canvas;
     bs_status status = bs_video_frame_canvas(job->decode_scaler, frame, job->canvas_width, job->canvas_height, &canvas,
                                              err);
-    bs_add_elapsed(start, &job->stage.convert);
+    add_elapsed(start, &job->stage.convert);
     if (status != BS_OK)
         return status;
     return bs_queue_push(&job->canvases, canvas) ? BS_OK : BS_ERR_CANCELLED;
@@ -62,7 +63,7 @@ void bs_stage_decode(bs_job_run *job)
         bs_video_frame *frame = NULL;
         double start = bs_seconds_now();
         status = bs_video_reader_read(job->reader, &frame, &err);
-        bs_add_elapsed(start, &job->stage.decode);
+        add_elapsed(start, &job->stage.decode);
         if (status != BS_OK)
             break;
         if (end_us > 0 && frame->time_us >= end_us) {
@@ -98,7 +99,7 @@ static bs_status find_people(bs_job_run *job, const bs_video_frame *frame, bs_er
     /* The time of the first frame must not be 0 (MediaPipe's clock begins at 1). */
     if (status == BS_OK)
         status = bs_pose_process(job->pose, &image, frame->time_us + 1, &job->result, err);
-    bs_add_elapsed(start, &job->stage.pose);
+    add_elapsed(start, &job->stage.pose);
     return status;
 }
 
@@ -110,7 +111,7 @@ static bs_status write_rows(bs_job_run *job, const bs_video_frame *frame, bs_err
         status = bs_csv_writer_frame(job->csv, frame->index, frame->time_us, &job->result, err);
     if (status == BS_OK && job->json)
         status = bs_json_writer_frame(job->json, frame->index, frame->time_us, &job->result, err);
-    bs_add_elapsed(start, &job->stage.write);
+    add_elapsed(start, &job->stage.write);
     return status;
 }
 
@@ -149,7 +150,8 @@ static bs_status keep_thumbnail(bs_job_run *job, const bs_video_frame *frame, bs
     return BS_OK;
 }
 
-bs_status bs_job_analyse(bs_job_run *job, const bs_video_frame *frame, bs_error *err)
+/* Pose, rows, saved frame and thumbnail of one analysed frame. */
+static bs_status analyse_frame(bs_job_run *job, const bs_video_frame *frame, bs_error *err)
 {
     bs_status status = find_people(job, frame, err);
     if (status == BS_OK) {
@@ -164,7 +166,8 @@ bs_status bs_job_analyse(bs_job_run *job, const bs_video_frame *frame, bs_error 
     return status;
 }
 
-bs_status bs_job_finish_data(bs_job_run *job, bs_error *err)
+/* Writes the pose data's ends and thumbnail.jpg: all that is due after the last frame. */
+static bs_status finish_data(bs_job_run *job, bs_error *err)
 {
     bs_status status = BS_OK;
     const void *data;
@@ -188,7 +191,7 @@ void bs_stage_pose(bs_job_run *job)
     bs_status status = BS_OK;
     bs_video_frame *frame;
     while (status == BS_OK && (frame = bs_queue_pop(&job->frames))) {
-        status = bs_job_analyse(job, frame, &err);
+        status = analyse_frame(job, frame, &err);
         if (status == BS_OK && job->video && canvas_is_wanted(job, frame->time_us)) {
             bs_pose_mark *mark = bs_pose_mark_new(frame->index, frame->time_us, &job->result);
             if (!mark)
@@ -199,7 +202,7 @@ void bs_stage_pose(bs_job_run *job)
         bs_video_frame_unref(&frame);
     }
     if (status == BS_OK && !job->stop)
-        status = bs_job_finish_data(job, &err);
+        status = finish_data(job, &err);
     if (status != BS_OK)
         bs_job_fail(job, &err);
     bs_queue_close(&job->marks);
@@ -247,7 +250,7 @@ static bool draw(bs_job_run *job, segment *s, bs_video_frame *canvas)
     }
     double start = bs_seconds_now();
     bs_overlay_draw(canvas, s->from, to, weight);
-    bs_add_elapsed(start, &job->stage.draw);
+    add_elapsed(start, &job->stage.draw);
     return true;
 }
 
@@ -322,7 +325,7 @@ void bs_stage_overlay(bs_job_run *job)
             status = write_preview(job, canvas, &err);
         if (drawn && status == BS_OK && job->writer)
             status = bs_video_writer_write(job->writer, canvas, &err);
-        bs_add_elapsed(start, &job->stage.encode);
+        add_elapsed(start, &job->stage.encode);
         bs_video_frame_unref(&canvas);
         if (!drawn)
             break;
@@ -332,7 +335,7 @@ void bs_stage_overlay(bs_job_run *job)
         status = end_preview(job, &err);
     if (status == BS_OK && !job->stop && job->writer)
         status = bs_video_writer_finish(job->writer, !job->trimmed, &err);
-    bs_add_elapsed(start, &job->stage.encode);
+    add_elapsed(start, &job->stage.encode);
     if (status != BS_OK)
         bs_job_fail(job, &err);
     free(between.from);
@@ -364,15 +367,15 @@ bs_status bs_stage_photo(bs_job_run *job, bs_error *err)
     bs_video_frame *frame = NULL;
     double start = bs_seconds_now();
     bs_status status = bs_video_reader_read(job->reader, &frame, err);
-    bs_add_elapsed(start, &job->stage.decode);
+    add_elapsed(start, &job->stage.decode);
     if (status != BS_OK)
         return status == BS_EOF ? bs_fail(err, BS_ERR_INPUT, "'%s' holds no picture", job->name) : status;
     job->frames_decoded = 1;
-    status = bs_job_analyse(job, frame, err);
+    status = analyse_frame(job, frame, err);
     if (status == BS_OK && job->outputs->video_fd >= 0)
         status = write_photo(job, frame, err);
     if (status == BS_OK)
-        status = bs_job_finish_data(job, err);
+        status = finish_data(job, err);
     bs_video_frame_unref(&frame);
     return status;
 }
