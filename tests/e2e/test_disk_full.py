@@ -64,7 +64,7 @@ class DiskFull(unittest.TestCase):
         middle = len(body) // 2
         with socket.create_connection((server.host, server.port), timeout=30) as arriving:  # of a length not told
             arriving.sendall(head.encode() + b"%x\r\n%s\r\n" % (middle, body[:middle]))
-            time.sleep(0.3)
+            time.sleep(0.3)  # the first half has been written
             self.fill()
             self.assertEqual(server.upload(self.video).status, 507)
             with contextlib.suppress(OSError):

@@ -65,7 +65,7 @@ class Faults(unittest.TestCase):
                 "output.mp4": None, "preview.mp4": None, "thumbnail.jpg": None, "metadata.json": None}
 
     def strike(self, chance, seen):
-        time.sleep(chance.uniform(0.0, 1.5))
+        time.sleep(chance.uniform(0.0, 1.5))  # any moment of a job's life
         processes = self.server.processes()
         seen.update(sum(processes.values(), []))
         role = chance.choice([role for role in processes if processes[role]])

@@ -74,7 +74,7 @@ class Clients:
     def cancels(self):
         for number in range(2 * ROUNDS):
             job = self.upload()
-            time.sleep(0.1 * (number % 4))
+            time.sleep(0.1 * (number % 4))  # before it runs, and at several moments of its run
             answer = self.server.request("POST", f"/api/cancel/{job}")
             status = self.server.wait(job, 60)
             assert (answer.status, status["status"]) in ((200, "cancelled"), (409, "completed")), (answer.body, status)
@@ -82,7 +82,7 @@ class Clients:
     def removes(self):
         for number in range(2 * ROUNDS):
             job = self.upload()
-            time.sleep(0.1 * (number % 4))
+            time.sleep(0.1 * (number % 4))  # before it runs, and at several moments of its run
             assert self.server.request("DELETE", f"/api/cleanup/{job}").status == 200
             assert self.server.get(f"/api/status/{job}").status == 404
 
@@ -177,7 +177,7 @@ class Concurrent(unittest.TestCase):
             running = server.processes()
             for pid in running["job" if number % 2 else "zygote"][:1]:
                 kill(pid)
-            time.sleep(0.5)
+            time.sleep(0.5)  # the next one dies at work, not while its predecessor is replaced
         for job in clients.jobs:
             self.assertEqual(server.wait(job, 300)["status"], "completed")
         clients.over.set()
@@ -190,10 +190,10 @@ class Concurrent(unittest.TestCase):
         clients.patient = False  # the connection may end
         clients.jobs = [server.submit(clients.clip) for _ in range(6)]
         everybody = clients.run(clients.asks, clients.works, clients.listens, clients.errs)
-        time.sleep(0.5)
+        time.sleep(0.5)  # everybody is in the middle of something
         everyone = sum(server.processes().values(), [])
         server.process.send_signal(signal.SIGTERM)
-        time.sleep(0.2)
+        time.sleep(0.2)  # it is stopping by now
         self.assertEqual(server.stop(), 0)  # the second signal: nobody wants to wait
         clients.over.set()
         for thread in everybody:

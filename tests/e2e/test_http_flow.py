@@ -253,7 +253,7 @@ class Beside(unittest.TestCase):
                 ended.set()
 
             threading.Thread(target=listen, daemon=True).start()
-            time.sleep(0.3)
+            time.sleep(0.3)  # the stream is open by now
             self.assertEqual(s.stop(), 0)
             self.assertTrue(ended.wait(5))
             s.start()

@@ -114,7 +114,7 @@ class Jobs(unittest.TestCase):
         job = server.submit(long_video())
         server.wait_for(job, "processing")
         server.process.send_signal(signal.SIGTERM)
-        time.sleep(0.3)
+        time.sleep(0.3)  # it waits for the job by now
         self.assertEqual(server.stop(), 0)
         shown = server.jobs("show", job).stdout
         self.assertIn("pending", shown)
@@ -165,7 +165,7 @@ class Jobs(unittest.TestCase):
         def upload():
             while not over.is_set():
                 jobs.append(server.submit(video, mode="ultra_fast"))
-                time.sleep(0.1)
+                time.sleep(0.1)  # a steady stream, not as many as there can be
 
         clients = [threading.Thread(target=upload) for _ in range(2)]
         for client in clients:
@@ -230,7 +230,7 @@ class Jobs(unittest.TestCase):
         server = self.serve(JOB_MAX_AGE_SECONDS=1)
         job = server.submit(made_video())
         server.wait(job)
-        time.sleep(1.1)
+        time.sleep(1.1)  # its age is JOB_MAX_AGE_SECONDS now
         until = time.monotonic() + 20
         while server.get(f"/api/status/{job}").status != 404 and time.monotonic() < until:
             server.get("/")

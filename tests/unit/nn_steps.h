@@ -135,7 +135,7 @@ static inline void make_test_step(test_step *t, bs_nn_kind kind, uint32_t *seed)
     s->out_shape = s->in_shape;
     bool may_add = false;
     switch (kind) {
-    case BS_NN_CONV: may_add = true; /* fall through */
+    case BS_NN_CONV: may_add = true; __attribute__((fallthrough));
     case BS_NN_DEPTHWISE:
     case BS_NN_MAX_POOL: make_window(t, seed); break;
     case BS_NN_RESIZE:
