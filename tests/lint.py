@@ -1,7 +1,6 @@
 #!/usr/bin/env python3
 """What every file keeps to: the C format, script syntax, the editor's rules, and words that must not stand in any.
 
-
 Prints one line per finding; exit code 1 when there is any.
 """
 import ast

@@ -121,7 +121,8 @@ function stateOf(job: Job): string {
   return job.message || job.status
 }
 
-function showJob(job: Job): void {
+/* Returns whether the job is over. */
+function showJob(job: Job): boolean {
   const over = job.status === "completed" || job.status === "failed" || job.status === "cancelled"
   document.title = over ? `${job.filename} – BodyScript` : `${job.progress} % – BodyScript`
   say("job-title", job.filename)
@@ -135,6 +136,7 @@ function showJob(job: Job): void {
   if (job.status === "completed") showResult(job)
   show("new", over && job.status !== "completed")
   if (over) stream?.close()
+  return over
 }
 
 function follow(id: string): void {
@@ -161,8 +163,8 @@ async function poll(id: string): Promise<void> {
     complain("This job is not there any more.")
     return
   }
-  if (answer?.ok) showJob((await answer.json()) as Job)
-  if (!answer?.ok || element("job").hidden === false) setTimeout(() => void poll(id), 1000)
+  if (answer?.ok && showJob((await answer.json()) as Job)) return
+  setTimeout(() => void poll(id), 1000)
 }
 
 async function change(method: string, path: string): Promise<boolean> {

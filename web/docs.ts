@@ -155,4 +155,4 @@ async function build(): Promise<void> {
   }
 }
 
-void build()
+build().catch((failure) => document.getElementById("about")?.prepend(`/openapi.json cannot be shown: ${String(failure)}. `))

@@ -118,16 +118,26 @@ def distances(frames, gold, rows):
     return differ, d
 
 
-def exact(stem, a, limit=0):
+def compared(stem, isa, crc, limit=0, yuv=False):
+    """The frames of one recording, those on which only one side found somebody, and how far apart the others are; None
+    where its media are not here."""
     name, model = stem.name.rsplit(".", 1)
     path = find(name)
     if path is None:
         return None
     frames, gold = golden(stem)
     frames = frames[:limit or None]
+    rows, _ = run(path, frames, model, stem.parent.name != "stills", yuv_layout(path) if yuv else ("rgb24", []),
+                  ["--isa", isa] if isa else [], crc)
+    return frames, *distances(frames, gold, rows)
+
+
+def exact(stem, a, limit=0):
     crc = ["pixels"]
-    rows, _ = run(path, frames, model, stem.parent.name != "stills", ("rgb24", []), ["--isa", a.isa] if a.isa else [], crc)
-    differ, d = distances(frames, gold, rows)
+    found = compared(stem, a.isa, crc, limit)
+    if found is None:
+        return None
+    frames, differ, d = found
     worst = {k: max(v, default=0.0) for k, v in d.items()}
     good = not differ and crc == ["pixels"] and all(worst[k] <= BOUNDS[k] for k in BOUNDS)
     if a.verbose or not good:
@@ -139,13 +149,10 @@ def exact(stem, a, limit=0):
 def rounded(stems_of_photos):
     found_differs, xy = [], []
     for stem in stems_of_photos:
-        name, model = stem.name.rsplit(".", 1)
-        path = find(name)
-        if path is None:
+        found = compared(stem, "sse2", [])
+        if found is None:
             continue
-        frames, gold = golden(stem)
-        rows, _ = run(path, frames, model, False, ("rgb24", []), ["--isa", "sse2"], [])
-        differ, d = distances(frames, gold, rows)
+        _, differ, d = found
         found_differs += [stem.name] if differ else []
         xy += d["px"][0::2]
     if not xy:
@@ -157,16 +164,12 @@ def rounded(stems_of_photos):
 
 
 def yuv(stem, a, limit=0):
-    name, model = stem.name.rsplit(".", 1)
-    path = find(name)
-    if path is None:
+    found = compared(stem, a.isa, [], limit, yuv=True)
+    if found is None:
         return None
-    frames, gold = golden(stem)
-    frames = frames[:limit or None]
-    rows, _ = run(path, frames, model, True, yuv_layout(path), ["--isa", a.isa] if a.isa else [], [])
-    differ, d = distances(frames, gold, rows)
+    frames, differ, d = found
     xy = d["px"][0::2]
-    median, bound = statistics.median(xy) if xy else 0.0, 1.5 * ITSELF[stem.name]
+    median, bound = statistics.median(xy) if xy else math.inf, 1.5 * ITSELF[stem.name]
     good = median <= bound
     if a.verbose or not good:
         print(f"{'ok ' if good else 'BAD'} {stem.name} from YUV: {len(frames)} frames, found differs on {len(differ)}, median px "

@@ -235,25 +235,19 @@ static void every_pixel_format_gives_an_image(void **state)
 
 static void a_canvas_is_even_and_never_wider_than_asked(void **state)
 {
-    int w, h;
-    bs_canvas_size(1920, 1080, 720, &w, &h);
-    assert_int_equal(w, 720);
-    assert_int_equal(h, 404);
-    bs_canvas_size(427, 241, 720, &w, &h);
-    assert_int_equal(w, 426);
-    assert_int_equal(h, 240);
-    bs_canvas_size(1080, 1920, 0, &w, &h);
-    assert_int_equal(w, 1080);
-    assert_int_equal(h, 1920);
-    bs_canvas_size(1, 1, 720, &w, &h);
-    assert_int_equal(w, 2);
-    assert_int_equal(h, 2);
-    bs_canvas_size_within(360, 640, 320, &w, &h);
-    assert_int_equal(w, 180);
-    assert_int_equal(h, 320);
-    bs_canvas_size_within(720, 404, 320, &w, &h);
-    assert_int_equal(w, 320);
-    assert_int_equal(h, 180);
+    static const struct {
+        void (*size)(int, int, int, int *, int *);
+        int width, height, most, expected[2];
+    } cases[] = {
+        {bs_canvas_size, 1920, 1080, 720, {720, 404}},      {bs_canvas_size, 427, 241, 720, {426, 240}},
+        {bs_canvas_size, 1080, 1920, 0, {1080, 1920}},      {bs_canvas_size, 1, 1, 720, {2, 2}},
+        {bs_canvas_size_within, 360, 640, 320, {180, 320}}, {bs_canvas_size_within, 720, 404, 320, {320, 180}},
+    };
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        int size[2];
+        cases[i].size(cases[i].width, cases[i].height, cases[i].most, &size[0], &size[1]);
+        assert_memory_equal(size, cases[i].expected, sizeof(size));
+    }
 }
 
 static void a_frame_of_another_shape_is_fitted_and_the_skeleton_with_it(void **state)
