@@ -57,7 +57,7 @@ static bs_image yuv420p(const unsigned char *p, int width, int height)
                       .chroma_shift_y = 1};
 }
 
-/* Times every frame from the second on; prints the line. */
+/* Times every frame, the first included, on which the detector runs; prints the line. */
 static bs_status time_frames(bs_pose *pose, const unsigned char *data, size_t frames, size_t frame_size, int width,
                              int height, bool yuv, int threads, bs_error *err)
 {

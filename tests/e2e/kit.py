@@ -105,7 +105,7 @@ def document(folder, name):
 
 def sanitized():
     """Whether the program is built with a sanitizer: its memory is then not its own."""
-    return "build-" in PROGRAM
+    return pathlib.Path(PROGRAM).parent.name.startswith("build-")
 
 
 class Case(unittest.TestCase):

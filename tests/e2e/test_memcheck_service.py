@@ -61,6 +61,6 @@ def load_tests(loader, *_):
 if __name__ == "__main__":
     if not shutil.which("valgrind"):
         service.skip_all("valgrind is not installed")
-    if "build-" in service.PROGRAM:
+    if kit.sanitized():
         service.skip_all("a sanitizer and Valgrind do not go together")
     unittest.main(module="__main__", verbosity=2)

@@ -111,6 +111,6 @@ class Memory(unittest.TestCase):
 
 
 if __name__ == "__main__":
-    if "build-" in service.PROGRAM:
+    if kit.sanitized():
         service.skip_all("a sanitizer's memory is not the program's own")
     service.run()

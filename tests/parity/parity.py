@@ -272,7 +272,7 @@ def main():
             results += [masks(s, a) for s in stems(g / "masks", a)]
     done = [r for r in results if r is not None]
     if not done:
-        print("skipped: " + ("the sample clip is not in build/media (./dev setup fetches it)" if a.what == ["sample"] else
+        print("skipped: " + ("the sample clip is not in build/media (./dev test fetches it)" if a.what == ["sample"] else
                              "shared/ beside the project is not there"))
         return 77
     print(f"{sum(done)} of {len(done)} agree with MediaPipe" + (f"; {len(results) - len(done)} without media" if len(done) < len(results) else ""))

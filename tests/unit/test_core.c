@@ -32,6 +32,7 @@ static void exit_codes_are_those_of_the_command_line(void **state)
 {
     assert_int_equal(bs_exit_code(BS_OK), 0);
     assert_int_equal(bs_exit_code(BS_ERR_FAILED), 1);
+    assert_int_equal(bs_exit_code(BS_ERR_IO), 1);
     assert_int_equal(bs_exit_code(BS_ERR_USAGE), 2);
     assert_int_equal(bs_exit_code(BS_ERR_INPUT), 3);
     assert_int_equal(bs_exit_code(BS_ERR_LIMIT), 4);
