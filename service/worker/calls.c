@@ -161,6 +161,14 @@ static bool judge(bs_worker *worker, const bs_job *job, const bs_probed *probed,
                       probed->status == BS_ERR_LIMIT
                           ? probed->error.text
                           : "Reading the file's header takes more memory than an upload may");
+    case BS_AGAIN:
+        pthread_mutex_lock(&worker->lock);
+        worker->readings.refused_memory++;
+        int later = retry_after(worker);
+        pthread_mutex_unlock(&worker->lock);
+        bs_log(BS_LOG_INFO, "governor", "upload %s is refused: %s", job->id, probed->error.text);
+        return refuse(verdict, BS_REFUSAL_MEMORY, later, "Server memory limit reached: %s; try again in %d s",
+                      probed->error.text, later);
     case BS_ERR_FAILED:
     case BS_ERR_IO:
         pthread_mutex_lock(&worker->lock);

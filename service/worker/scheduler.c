@@ -35,8 +35,10 @@ enum {
     PROBE_ATTEMPTS = 3,
 };
 
-static const uint64_t PROBE_MEMORY = UINT64_C(64) << 20; /* that a probe may take at most */
-static const uint64_t FILE_ROOM = UINT64_C(256) << 20;   /* that an output may have beside 16 times its input */
+/* What a probe may take: the first one little, since it runs beside jobs whatever is left (with 4 MB libav still finds
+ * all that headers of 4K and 8K say, though it cannot hold a picture); a second one more, for long indexes. */
+static const uint64_t PROBE_FIRST = UINT64_C(8) << 20, PROBE_MOST = UINT64_C(64) << 20;
+static const uint64_t FILE_ROOM = UINT64_C(256) << 20; /* that an output may have beside 16 times its input */
 
 int64_t bs_worker_clock_ms(void)
 {
@@ -195,13 +197,15 @@ static void start_probe(bs_worker *worker, bs_submission *submission)
     bs_slot *slot = free_slot(worker);
     take_slot(worker, slot, BS_SLOT_PROBE, submission->job);
     slot->submission = submission;
+    if (!submission->memory)
+        submission->memory = PROBE_FIRST;
     bs_order order = {
         .kind = BS_ORDER_PROBE,
         .serial = slot->serial,
         .options = options_of(submission->job),
         .outputs = wanted_outputs(submission->job),
         .save_frames = submission->job->options.save_frames,
-        .limits = {.data = PROBE_MEMORY, .cpu_seconds = PROBE_SECONDS, .file_size = 0},
+        .limits = {.data = submission->memory, .cpu_seconds = PROBE_SECONDS, .file_size = 0},
         .budget_shared = bs_governor_budget_shared(&worker->governor),
         .budget_alone = bs_governor_budget_alone(&worker->governor),
     };
@@ -213,25 +217,53 @@ static void start_probe(bs_worker *worker, bs_submission *submission)
     }
 }
 
-/* The probe's process was killed from outside, or could not start: that says nothing about the file. */
-static bool try_probe_again(bs_worker *worker, bs_slot *slot)
+static void probe_again(bs_worker *worker, bs_slot *slot)
 {
     bs_submission *submission = slot->submission;
-    bool killed = WIFSIGNALED(slot->wait_status) && WTERMSIG(slot->wait_status) == SIGKILL;
-    bool innocent = slot->innocent || (!slot->stop && (slot->start_error.text[0] || killed));
-    if (slot->done_there || !innocent || ++submission->attempts >= PROBE_ATTEMPTS)
-        return false;
     pthread_mutex_lock(&worker->lock);
     submission->next = worker->submissions;
     worker->submissions = submission;
     slot->submission = NULL;
     pthread_mutex_unlock(&worker->lock);
-    return true;
+}
+
+/* The probe's process was killed from outside, or could not start: that says nothing about the file. */
+static bool was_innocent(const bs_slot *slot)
+{
+    bool killed = WIFSIGNALED(slot->wait_status) && WTERMSIG(slot->wait_status) == SIGKILL;
+    return !slot->done_there && (slot->innocent || (!slot->stop && (slot->start_error.text[0] || killed)));
+}
+
+/* A probe that failed with little memory says something about the file only where it fails with more, too. */
+static bool can_have_more(bs_worker *worker, bs_slot *slot)
+{
+    bs_submission *submission = slot->submission;
+    bs_status status = slot->done_there ? submission->probed.status : BS_ERR_NOMEM;
+    if (slot->stop || submission->memory >= PROBE_MOST || (status != BS_ERR_NOMEM && status != BS_ERR_INPUT))
+        return false;
+    bs_readings_measure(worker);
+    bs_promise promises[BS_WORKER_PROCESSES];
+    size_t running = bs_readings_promises(worker, promises);
+    uint64_t most = bs_governor_available(&worker->governor, promises, running);
+    if (running == 0 || most > PROBE_MOST)
+        most = PROBE_MOST;
+    if (most > submission->memory) {
+        submission->memory = most;
+        return true;
+    }
+    if (status == BS_ERR_NOMEM && slot->done_there)
+        submission->probed.status = bs_fail(
+            &submission->probed.error, BS_AGAIN,
+            "reading its header takes more memory than is left beside the jobs that run");
+    return false;
 }
 
 static void end_probe(bs_worker *worker, bs_slot *slot)
 {
-    if (!try_probe_again(worker, slot) && !slot->done_there) {
+    bool again = was_innocent(slot) ? ++slot->submission->attempts < PROBE_ATTEMPTS : can_have_more(worker, slot);
+    if (again) {
+        probe_again(worker, slot);
+    } else if (!slot->done_there) {
         char why[256];
         bs_probed *probed = &slot->submission->probed;
         bool unstarted = slot->start_error.text[0] != '\0';
@@ -255,7 +287,7 @@ static bs_submission *take_submission(bs_worker *worker)
     return first;
 }
 
-/* One at a time: a probe takes some milliseconds, and its memory is not promised to anybody. */
+/* One at a time: a probe takes some milliseconds, and its memory is promised to nobody. */
 static void start_probes(bs_worker *worker)
 {
     while (worker->zygote.pid > 0 && flag(worker, &worker->ready) && count_slots(worker, BS_SLOT_PROBE) == 0) {

@@ -57,6 +57,26 @@ class Memory(unittest.TestCase):
     def test_one_at_a_time_in_64_mb(self):
         self.ceiling(64, people(1280, 720), 1)
 
+    def test_an_8k_upload_beside_a_running_job_is_refused_without_its_memory(self):
+        """Reading its header takes little: no job is killed for it, in a cgroup that has just room for the job."""
+        huge = made_video("7680x4320", 0.2, 10, ("-c:v", "libx264", "-preset", "ultrafast", "-refs", "4"))
+        with kit.Cgroup(64) as cgroup:
+            with Server(cgroup, MAX_CONCURRENT_PROCESSING=1) as server:
+                server.wait_ready()
+                job = server.submit(people(1280, 720))
+                server.wait_for(job, "processing")
+                refused = 0
+                while server.status(job)["status"] == "processing":
+                    answer = server.upload(huge)
+                    self.assertEqual(answer.status, 413, answer.body)
+                    self.assertRegex(answer.detail(), r"needs \d+ MB of memory, there are \d+ MB")
+                    refused += 1
+                status = server.status(job)
+                self.assertEqual((status["status"], status["error"], status["attempts"]), ("completed", None, 1))
+                print(f"{refused} refused", end=" ")
+                self.assertGreater(refused, 0)
+                self.assertEqual(cgroup.kills(), 0)
+
     def test_idle_with_models_ready_it_takes_at_most_24_mb(self):
         with Server() as server:
             server.wait_ready()
