@@ -54,8 +54,9 @@ void bs_memory_trim(void);
  * raised again without privileges. BS_ERR_FAILED where the kernel refuses. */
 bs_status bs_memory_bound(uint64_t bytes, bs_error *err);
 
-/* The same for a while, until bs_memory_widen(): for a step of which less is expected than of the whole, such as reading
- * a header that a stranger wrote. Of the whole process, not of a thread. What bs_memory_bound set stays the most. */
+/* The same for a while, until bs_memory_widen(): for a step of which less is expected than of the whole, such as
+ * reading a header that a stranger wrote. Of the whole process, not of a thread. What bs_memory_bound set stays the
+ * most. */
 bs_status bs_memory_narrow(uint64_t bytes, bs_error *err);
 void bs_memory_widen(void);
 

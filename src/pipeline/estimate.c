@@ -46,7 +46,7 @@ typedef struct decoder_model {
 } decoder_model;
 
 static const decoder_model decoder_models[] = {
-    {"h264", BY_REFERENCES, 5, 0.57f, 0.77f, 1, 2.7f},
+    {"h264", BY_REFERENCES, 5, 0.57f, 0.77f, 3, 2.7f}, /* a thread of a damaged stream keeps what the other gave up */
     {"hevc", BY_REFERENCES, 7, 0.87f, 0.75f, 1, 1.5f},
     {"av1", 0, 9.2f, 0, 1.8f, 5.5f, 3.7f}, /* dav1d; eight references */
     {"vp9", 0, 7, 0.30f, 0.40f, 1, 0.4f},  /* up to eight; clips that keep seven have been met */

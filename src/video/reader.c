@@ -94,6 +94,18 @@ static int get_buffer(AVCodecContext *decoder, AVFrame *frame, int flags)
     return avcodec_default_get_buffer2(decoder, frame, flags);
 }
 
+/* Without it libavcodec before 60 keeps pictures that a frame thread gave back until that thread has its next packet:
+ * of a damaged stream eight more than of a sound one. */
+static void allow_threads_in_get_buffer(AVCodecContext *decoder)
+{
+#if LIBAVCODEC_VERSION_MAJOR < 60
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wdeprecated-declarations"
+    decoder->thread_safe_callbacks = 1;
+#pragma GCC diagnostic pop
+#endif
+}
+
 static bs_status open_decoder(bs_video_reader *r, bs_error *err)
 {
     const enum AVCodecID id = r->in.format ? r->in.format->streams[r->in.video]->codecpar->codec_id : r->in.photo_codec;
@@ -113,6 +125,7 @@ static bs_status open_decoder(bs_video_reader *r, bs_error *err)
     }
     r->decoder->opaque = r;
     r->decoder->get_buffer2 = get_buffer;
+    allow_threads_in_get_buffer(r->decoder);
     r->decoder->max_pixels = r->in.info.photo ? BS_MAX_PHOTO_PIXELS : BS_MAX_VIDEO_PIXELS;
     r->decoder->thread_count = r->options.threads;
     r->decoder->thread_type = FF_THREAD_SLICE | (r->options.frame_threads ? FF_THREAD_FRAME : 0);

@@ -1,5 +1,7 @@
 #!/usr/bin/env python3
-"""Memory: what a job may take, held by the kernel, and that its length adds nothing."""
+"""Memory: what a job may take, held by the kernel, and that neither length nor damage adds to it."""
+import random
+
 import kit
 
 
@@ -30,16 +32,51 @@ class Ceilings(kit.Case):
     def test_1080p_with_everything_in_80_mb(self):
         self.within(80, self.clip(1920, 1080, 10))
 
-    def test_length_adds_nothing(self):
-        short, long = self.clip(360, 640, 10), self.tmp / "long.mp4"
-        kit.ffmpeg("-stream_loop", 29, "-i", short, "-c", "copy", long)  # 300 s
-        peaks = []
-        for clip in (short, long):
-            self.process("--model", "lite", "-n", "30", clip, MAX_VIDEO_DURATION_SECONDS=0)
-            s = kit.document(self.tmp / "results" / clip.stem, "metadata.json")["statistics"]
-            peaks.append(s["peak_memory_mb"])
-        self.assertGreater(s["processed_duration"], 295)
-        self.assertLess(peaks[1], peaks[0] * 1.03, peaks)
+    def peak(self, clip, *options):
+        self.process("-q", "--model", "lite", *options, clip, MAX_VIDEO_DURATION_SECONDS=0)
+        statistics = kit.document(self.tmp / "results" / clip.stem, "metadata.json")["statistics"]
+        self.assertLessEqual(statistics["peak_memory_mb"], statistics["reserved_memory_mb"])
+        return statistics["peak_memory_mb"], statistics
+
+    def test_ten_minutes_take_no_more_than_ten_seconds(self):
+        short, long = self.tmp / "short.mp4", self.tmp / "long.mp4"
+        kit.ffmpeg("-stream_loop", -1, "-i", kit.sample(), "-f", "lavfi", "-i", "sine=440", "-t", 10, "-map", "0:v", "-map", "1:a", "-vf",
+                   "scale=180:320,fps=10", "-c:v", "libx264", "-pix_fmt", "yuv420p", "-c:a", "aac", short)
+        kit.ffmpeg("-stream_loop", 59, "-i", short, "-c", "copy", long)
+        first, _ = self.peak(short, "-n", 10)
+        second, statistics = self.peak(long, "-n", 10)
+        self.assertGreater(statistics["processed_duration"], 595)
+        self.assertLess(second, first * 1.03)
+
+    def test_damage_in_every_frame_takes_no_more(self):
+        """Bits of each packet are turned, behind its header: what is lost there must be concealed, not what kind of frame it is."""
+        for name, options, noticed in (("h264.mp4", ("-c:v", "libx264", "-preset", "veryfast"), 0.8), ("mpeg4.avi", ("-c:v", "mpeg4", "-bf", 2), 0.8),
+                                       ("intra.mkv", ("-c:v", "libx264", "-g", 1, "-preset", "ultrafast"), 0.8),
+                                       ("hevc.mkv", ("-c:v", "libx265", "-preset", "ultrafast", "-x265-params", "log-level=0"), 0)):
+            with self.subTest(name):
+                clip, damaged = self.tmp / name, self.tmp / f"damaged-{name}"
+                kit.ffmpeg("-stream_loop", -1, "-i", kit.sample(), "-t", 10, "-vf", "fps=20", "-an", "-pix_fmt", "yuv420p", *options, clip)
+                data, dice = bytearray(clip.read_bytes()), random.Random(4)
+                for packet in kit.ffprobe(clip, "packet=pos,size")["packets"]:
+                    at, size = int(packet["pos"]), int(packet["size"])
+                    for byte in range(at + min(size // 2, 60), at + size, 500):
+                        data[byte] ^= 1 << dice.randrange(8)
+                damaged.write_bytes(data)
+                first, _ = self.peak(clip)
+                second, statistics = self.peak(damaged)
+                self.assertGreaterEqual(statistics["frames_damaged"], noticed * statistics["frames_total"])
+                self.assertLess(second, first * 1.03)
+
+    def test_damaged_headers_are_within_what_was_reserved(self):
+        clip, damaged = self.tmp / "clip.mp4", self.tmp / "damaged.mp4"
+        kit.ffmpeg("-stream_loop", -1, "-i", kit.sample(), "-t", 6, "-vf", "scale=720:1280,fps=25", "-an", "-pix_fmt", "yuv420p", "-c:v", "libx264", "-preset",
+                   "veryfast", "-movflags", "+faststart", clip)
+        data, dice = bytearray(clip.read_bytes()), random.Random(4)
+        for byte in range(data.index(b"mdat") + 5000, len(data), 50):
+            data[byte] ^= 1 << dice.randrange(8)
+        damaged.write_bytes(data)
+        for options in ((), ("--no-video", "-n", 1)):
+            self.peak(damaged, *options)
 
 
 if __name__ == "__main__":
