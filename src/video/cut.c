@@ -109,6 +109,40 @@ static int64_t last_of(const tail *t, const void *pattern, size_t length)
     return -1;
 }
 
+/* The last packet of each stream in a transport stream, cut between two of its pieces. Packets of video may leave their
+ * length open: of those nothing is known. Source: ISO/IEC 13818-1, 2.4.3. */
+static bool last_pes_ends_early(const tail *t, int64_t size, int packet, int before)
+{
+    enum { STREAMS = 16, HEADER = 6 }; /* streams of one tail; start code, id and length */
+    struct {
+        int pid, expected, got;
+    } streams[STREAMS] = {0};
+    const int64_t from = size - (int64_t)t->size;
+    for (size_t at = (size_t)((packet - from % packet) % packet); at + (size_t)packet <= t->size;
+         at += (size_t)packet) {
+        const uint8_t *const p = t->bytes + at + before;
+        const int pid = AV_RB16(p + 1) & 0x1fff, control = p[3] >> 4 & 3;
+        const int head = 4 + (control == 3 ? 1 + p[4] : 0), payload = 188 - head;
+        int i = 0;
+        while (i < STREAMS && streams[i].expected && streams[i].pid != pid)
+            i++;
+        if (p[0] != 0x47 || !(control & 1) || payload <= 0 || i == STREAMS)
+            continue;
+        if (p[1] & 0x40) { /* a packet begins */
+            const bool pes = payload >= HEADER && AV_RB24(p + head) == 1;
+            streams[i].pid = pid;
+            streams[i].expected = pes && AV_RB16(p + head + 4) ? AV_RB16(p + head + 4) + HEADER : -1;
+            streams[i].got = 0;
+        }
+        if (streams[i].expected)
+            streams[i].got += payload;
+    }
+    for (int i = 0; i < STREAMS; i++)
+        if (streams[i].got < streams[i].expected)
+            return true;
+    return false;
+}
+
 /* A program stream: the packets of the last pack say how long they are. Source: ISO/IEC 13818-1, 2.5.3; 11172-1. */
 static bool program_stream_ends_early(const tail *t)
 {
@@ -167,14 +201,15 @@ static bool ends_early(int fd, int64_t size, const uint8_t head[12], tail *t)
         return asf_ends_early(fd, size);
     if (!memcmp(head, "FLV\1", 4))
         return flv_ends_early(fd, size);
-    if (is_transport_stream(fd, 188, 0))
-        return size % 188;
-    if (is_transport_stream(fd, 192, 4))
-        return size % 192;
-    if (is_transport_stream(fd, 204, 0))
-        return size % 204;
     if (!read_tail(fd, size, t))
         return false;
+    static const struct {
+        int packet, before;
+    } transports[] = {{188, 0}, {192, 4}, {204, 0}};
+    for (size_t i = 0; i < sizeof(transports) / sizeof(*transports); i++)
+        if (is_transport_stream(fd, transports[i].packet, transports[i].before))
+            return size % transports[i].packet ||
+                   last_pes_ends_early(t, size, transports[i].packet, transports[i].before);
     if (!memcmp(head, "GIF8", 4))
         return gif_ends_early(t);
     if (!memcmp(head, "OggS", 4))

@@ -104,6 +104,22 @@ class Damage(kit.Case):
                     self.assertEqual(statistics["input_truncated"], cut)
                     self.assertEqual("was cut off" in out.stderr, cut)
 
+    def test_a_transport_stream_that_was_cut_between_two_packets_is_said_to_be(self):
+        """Where the packets of its sound say how long they are: those of video seldom do."""
+        clip = self.tmp / "clip.ts"
+        kit.ffmpeg("-f", "lavfi", "-i", "testsrc2=s=160x96:r=15:d=2", *SOUND, "-c:v", "libx264", "-c:a", "aac", "-b:a", "128k", clip)
+        data = clip.read_bytes()
+        sound = [at for at in range(0, len(data), 188) if data[at + 1] & 0x1f == 1 and data[at + 2] == 1]
+        begins = [at for at in sound if data[at + 1] & 0x40]
+        last = [at for at in sound if at > begins[-1]]
+        self.assertGreater(len(last), 2)
+        for end, cut in ((len(data), False), (last[-1], True), (last[0], True)):
+            with self.subTest(end=end, of=len(data)):
+                path = self.tmp / f"part{end}.ts"
+                path.write_bytes(data[:end])
+                self.process("--model", "lite", "-n", 30, "--no-video", path)
+                self.assertEqual(kit.document(self.tmp / "results" / path.stem, "metadata.json")["statistics"]["input_truncated"], cut)
+
     def test_a_photo_that_was_cut_off_is_said_to_be(self):
         photo = self.tmp / "photo.jpg"
         kit.ffmpeg("-f", "lavfi", "-i", "testsrc2=s=320x240", "-frames:v", 1, photo)
