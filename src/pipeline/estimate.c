@@ -102,13 +102,16 @@ enum {
                                * the synthetic ones of the fit (up to 3.4 MB at 1080p) */
 };
 
-/* Blocks of 16 × 16, as most decoders count; a row of them more for what lies around the picture. */
+/* Blocks of 16 × 16, as most decoders count; a row of them more for what lies around the picture. Rows have a least
+ * length, which counts in pictures like 16 × 16,000. */
 static uint64_t coded_pixels(const bs_video_info *info)
 {
+    enum { LEAST_ROW = 128 };
     const uint64_t most = 1 << 16; /* no decoder takes more; keeps the sums in range, whatever a header claims */
     uint64_t width = info->coded_width > 0 ? (uint64_t)info->coded_width : 0;
     uint64_t height = info->coded_height > 0 ? (uint64_t)info->coded_height : 0;
     width = ((width < most ? width : most) + 63) / 64 * 64;
+    width = width < LEAST_ROW ? LEAST_ROW : width;
     height = ((height < most ? height : most) + 31) / 32 * 32;
     return width * (height + 16);
 }
@@ -181,7 +184,9 @@ static uint64_t encoder_bytes(int width, int height, int threads, int lean, floa
         {{1600, 1900}, {31.0f, 35.5f}},
         {{1500, 1700}, {19.5f, 25.0f}},
     };
-    const uint64_t padded = (uint64_t)((width + 15) / 16 * 16 + 64) * (uint64_t)((height + 15) / 16 * 16 + 64);
+    enum { LEAST_ROW = 192 };
+    const uint64_t row = (uint64_t)((width + 15) / 16 * 16 + 64);
+    const uint64_t padded = (row < LEAST_ROW ? LEAST_ROW : row) * (uint64_t)((height + 15) / 16 * 16 + 64);
     const int second = threads > 1;
     float slope = models[lean].slope[second];
     if (threads > 2) /* each further thread as much as the second */
