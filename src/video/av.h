@@ -137,6 +137,9 @@ typedef struct bs_photo_header {
 /* Reads the header of a JPEG, PNG or WebP file. False where it is none, or damaged. */
 bool bs_photo_header_read(int fd, int64_t size, bs_photo_header *out);
 
+/* The name of a kind of picture that cannot be read, by the file's first bytes; NULL where it is none. */
+const char *bs_photo_kind(int fd);
+
 /* Where the JPEG picture that begins at `from` is over, behind its end marker; -1: the file ends before that. Others
  * follow in trailers and lie in thumbnails: those are stepped over with the segment that holds them. Source: ITU-T
  * T.81, annex B. */

@@ -39,9 +39,10 @@ typedef struct claims {
     bs_window window;
     int64_t tracks, samples;
     struct {
-        int64_t samples;
-        bool sound, single; /* single: all samples last as long as one unit of time */
-    } track;                /* the one being read */
+        int64_t samples, duration, edits; /* edits: where its edit list is; 0: none */
+        bool sound, single;               /* single: all samples last as long as one unit of time */
+        uint32_t edit_count;
+    } track; /* the one being read */
 } claims;
 
 static void hide(bs_av_input *in, int64_t at, const uint8_t *bytes, int size)
@@ -115,6 +116,10 @@ static bs_status check_table(claims *c, const uint8_t type[4], int64_t body, int
         c->track.single = first == 1 && AV_RB32(head + 12) == 1;
     } else if (!memcmp(type, "stsz", 4) || !memcmp(type, "stz2", 4)) {
         c->track.samples += second;
+    } else if (!memcmp(type, "mdhd", 4)) {
+        uint8_t times[12] = {0}; /* time scale, duration */
+        bs_window_read(&c->window, body + (head[0] == 1 ? 20 : 12), times, sizeof(times));
+        c->track.duration = head[0] == 1 ? (int64_t)AV_RB64(times + 4) : (int64_t)AV_RB32(times + 4);
     } else if (!memcmp(type, "trun", 4)) {
         return add_samples(c, first, err);
     } else if (!memcmp(type, "elst", 4)) {
@@ -122,10 +127,30 @@ static bs_status check_table(claims *c, const uint8_t type[4], int64_t body, int
         if (edits > MAX_EDITS)
             return bs_fail(err, BS_ERR_LIMIT, "'%s' claims an edit list of %" PRId64 " parts; at most %d are followed",
                            c->in->name, edits, MAX_EDITS);
+        c->track.edits = body;
+        c->track.edit_count = (uint32_t)edits;
     } else if (!memcmp(type, "cmvd", 4)) { /* a compressed header: its length when it is unpacked */
         return check_size(c, AV_RB32(head), err);
     }
     return BS_OK;
+}
+
+/* Whether the track's edit list leaves anything of it: a part that lasts, and begins within. */
+static bool edits_show_something(claims *c)
+{
+    uint8_t head[4], edit[16];
+    if (!bs_window_read(&c->window, c->track.edits, head, sizeof(head)))
+        return true;
+    const bool wide = head[0] == 1;
+    for (uint32_t i = 0; i < c->track.edit_count; i++) {
+        if (!bs_window_read(&c->window, c->track.edits + 8 + i * (wide ? 20 : 12), edit, wide ? 16 : 8))
+            return true;
+        const int64_t lasts = wide ? (int64_t)AV_RB64(edit) : (int64_t)AV_RB32(edit);
+        const int64_t begins = wide ? (int64_t)AV_RB64(edit + 8) : (int32_t)AV_RB32(edit + 4);
+        if (lasts != 0 && begins != -1 && begins < c->track.duration)
+            return true;
+    }
+    return false;
 }
 
 static bs_status check_boxes(claims *c, int64_t at, int64_t end, int depth, bs_error *err);
@@ -136,6 +161,9 @@ static bs_status check_track(claims *c, int64_t at, int64_t end, int depth, bs_e
     memset(&c->track, 0, sizeof(c->track));
     if (!status)
         status = check_boxes(c, at, end, depth, err);
+    /* Files of fragments have none here, and of their edits only the beginning counts. */
+    if (!status && c->track.samples > 0 && c->track.edits && !edits_show_something(c))
+        hide(c->in, c->track.edits - 4, (const uint8_t *)"free", 4);
     if (!status && !(c->track.sound && c->track.single)) /* PCM: libav indexes it by the chunk */
         status = add_samples(c, c->track.samples, err);
     return status;

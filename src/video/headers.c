@@ -239,6 +239,30 @@ bool bs_photo_header_read(int fd, int64_t size, bs_photo_header *out)
     return true;
 }
 
+const char *bs_photo_kind(int fd)
+{
+    static const struct {
+        int at, size;
+        const char *bytes, *name;
+    } kinds[] = {
+        {4, 8, "ftypheic", "HEIC"},
+        {4, 8, "ftypheix", "HEIC"},
+        {4, 8, "ftypmif1", "HEIC or AVIF"},
+        {4, 8, "ftypavif", "AVIF"},
+        {0, 4, "II*\0", "TIFF"},
+        {0, 4, "MM\0*", "TIFF"},
+        {0, 2, "BM", "BMP"},
+        {4, 8, "jP  \r\n\x87\n", "JPEG 2000"},
+        {4, 8, "JXL \r\n\x87\n", "JPEG XL"},
+        {0, 2, "\xff\x0a", "JPEG XL"},
+    };
+    uint8_t magic[12];
+    for (size_t i = 0; read_at(fd, 0, magic, sizeof(magic)) && i < sizeof(kinds) / sizeof(*kinds); i++)
+        if (!memcmp(magic + kinds[i].at, kinds[i].bytes, (size_t)kinds[i].size))
+            return kinds[i].name;
+    return NULL;
+}
+
 /* -- parameter sets ----------------------------------------------------------------------------------- */
 
 typedef struct bits {

@@ -411,6 +411,10 @@ static bs_status open_video(bs_av_input *in, int64_t max_pixels, bs_error *err)
         status = find_streams(in, max_pixels, err);
     if (!status)
         status = choose_streams(in, err);
+    const char *const kind = status == BS_ERR_INPUT ? bs_photo_kind(in->fd) : NULL;
+    if (kind)
+        return bs_fail(err, BS_ERR_INPUT, "'%s' is a %s picture, which cannot be read: photos are JPEG, PNG or WebP",
+                       in->name, kind);
     if (status && in->budget == 0)
         status = bs_fail(err, BS_ERR_LIMIT, "'%s' has a header longer than %d MB", in->name, BS_MAX_HEADER_BYTES >> 20);
     if (status)

@@ -500,6 +500,24 @@ class Inputs(kit.Case):
             self.process("--model", "lite", self.tmp / name)
             self.assertFiles(self.tmp / "results" / name.split(".")[0], kit.PHOTO_FILES)
 
+    def test_a_picture_of_another_kind_is_named(self):
+        for name, head in (("HEIC", b"\0\0\0\x18ftypheic"), ("AVIF", b"\0\0\0\x18ftypavif"), ("TIFF", b"II*\0"), ("BMP", b"BM"),
+                           ("JPEG 2000", b"\0\0\0\x0cjP  \r\n\x87\n"), ("JPEG XL", b"\xff\x0a")):
+            (self.tmp / "photo.jpg").write_bytes(head.ljust(1000, b"\0"))
+            self.assertIn(f"is a {name} picture, which cannot be read: photos are JPEG, PNG or WebP", self.process(self.tmp / "photo.jpg", code=3).stderr)
+
+    def test_an_edit_list_that_shows_nothing_is_not_followed(self):
+        clip, options = self.tmp / "clip.mp4", ("--no-video", "--model", "lite")
+        kit.ffmpeg("-i", kit.sample(), "-an", "-frames:v", 12, "-c:v", "libx264", "-preset", "ultrafast", "-bf", 0, "-use_editlist", 1, clip)
+        self.process(*options, clip)
+        data = clip.read_bytes()
+        edit = data.index(b"elst") + 12  # how long, and from when
+        for number, part in enumerate((bytes(8), data[edit:edit + 4] + b"\xff" * 4, data[edit:edit + 4] + b"\x7f\xff\xff\xff")):
+            path = self.tmp / f"part{number}.mp4"
+            path.write_bytes(data[:edit] + part + data[edit + 8:])
+            self.process(*options, path)
+            self.assertEqual(kit.rows(self.tmp / "results" / path.stem), kit.rows(self.tmp / "results/clip"))
+
 
 class Interruption(kit.Case):
     def start(self, *args, video=None):
