@@ -23,12 +23,12 @@ typedef struct bs_upload bs_upload;
 
 typedef struct bs_lane bs_lane;
 
-bs_status bs_lane_start(bs_lane **out, int threads, void (*run)(bs_request *), bs_error *err);
+bs_status bs_lane_start(bs_lane **out, int threads, bs_error *err);
 /* Runs what waits, then ends the threads; takes nothing more. */
 void bs_lane_end(bs_lane *lane);
 void bs_lane_close(bs_lane **lane);
-/* False where the lane has ended. No allocation: a request is in at most one lane. */
-bool bs_lane_put(bs_lane *lane, bs_request *request);
+/* Has `work` done. False where the lane has ended. No allocation: a request is in at most one lane. */
+bool bs_lane_put(bs_lane *lane, bs_request *request, void (*work)(bs_request *));
 
 /* -- connections ---------------------------------------------------------------------------------------- */
 
@@ -48,6 +48,8 @@ void bs_sockets_close(bs_sockets **sockets);
 bs_socket *bs_sockets_add(bs_sockets *sockets, int fd);
 void bs_sockets_remove(bs_sockets *sockets, bs_socket *socket);
 void bs_sockets_move(bs_sockets *sockets, bs_socket *socket, bs_socket_state state);
+/* Whether it is our turn: a client that has closed its side meanwhile is not given up. */
+void bs_sockets_hold(bs_sockets *sockets, bs_socket *socket, bool held);
 /* Bytes of the body that arrived, for the check of slow uploads. */
 void bs_sockets_received(bs_socket *socket, uint64_t bytes);
 /* The answer goes out before the request's body is read: up to `bytes` of it are taken in and dropped after the
@@ -93,7 +95,8 @@ struct bs_http {
     char address[128];
     char *admin_token;
     bs_sockets *sockets;
-    bs_lane *quick, *slow; /* store and disk; probing, stopping and removing */
+    bs_lane *quick, *slow; /* store and results; probing, stopping and removing */
+    bs_lane *disk;         /* what uploads write: a disk that stalls holds up nobody else */
     bs_status_cache *cache;
     bs_events *events;
     bs_gallery *gallery;
@@ -145,6 +148,9 @@ struct bs_request {
     bool sent;                                                      /* the connection has it */
     char job[BS_JOB_ID_LENGTH + 1], name[BS_ARTIFACT_NAME_MAX + 1]; /* {job_id} and {file}, valid where not empty */
     uint64_t declared;                                              /* length of the body; UINT64_MAX: not told */
+    char *part;                                                     /* of an upload, while it is in the disk lane */
+    size_t part_size;
+    bool part_done, part_ok; /* the lane is through with it; else the connection is to be closed */
     char *body;
     size_t body_size;
     bs_upload *upload;
@@ -152,6 +158,7 @@ struct bs_request {
     unsigned status;
     struct MHD_Response *response;
     bs_request *next; /* in a lane */
+    void (*work)(bs_request *request);
 };
 
 const char *bs_request_header(bs_request *request, const char *name);
@@ -198,11 +205,14 @@ json_t *bs_json_mb(uint64_t bytes);
 
 /* -- uploads ------------------------------------------------------------------------------------------------ */
 
-/* The headers are in: false where it is refused already (answered). */
+/* The headers are in: false where it is refused already (answered). Touches no disk. */
 bool bs_upload_begin(bs_request *request);
-/* A part of the body: false where the connection is to be closed (what there was to say has been sent). */
+/* Whether what arrives is still wanted; else it is dropped. */
+bool bs_upload_goes_on(const bs_upload *upload);
+/* A part of the body, in the disk lane: false where the connection is to be closed (what there was to say has been
+ * sent). */
 bool bs_upload_data(bs_request *request, const char *data, size_t size);
-/* The body is complete: false where it is refused (answered); else the handler is to run. */
+/* The body is complete: false where it is refused (answered); else the handler is to run. Touches no disk. */
 bool bs_upload_end(bs_request *request);
 void bs_upload_close(bs_http *http, bs_upload **upload);
 

@@ -1,4 +1,4 @@
-/* Lanes: a few threads that run requests which may wait, first come, first served (see internal.h). */
+/* Lanes: a few threads for what may wait, first come, first served (see internal.h). */
 #include <stdlib.h>
 
 #include "service/http/internal.h"
@@ -10,7 +10,6 @@ struct bs_lane {
     pthread_cond_t work;
     bs_request *first, *last;
     bool ending;
-    void (*run)(bs_request *);
     pthread_t thread[MAX_THREADS];
     int threads;
 };
@@ -31,21 +30,20 @@ static void *lane_thread(void *opaque)
         if (!lane->first)
             lane->last = NULL;
         pthread_mutex_unlock(&lane->lock);
-        lane->run(r);
+        r->work(r);
         pthread_mutex_lock(&lane->lock);
     }
     pthread_mutex_unlock(&lane->lock);
     return NULL;
 }
 
-bs_status bs_lane_start(bs_lane **out, int threads, void (*run)(bs_request *), bs_error *err)
+bs_status bs_lane_start(bs_lane **out, int threads, bs_error *err)
 {
     bs_lane *lane = calloc(1, sizeof(*lane));
     if (!lane)
         return bs_fail(err, BS_ERR_NOMEM, "no memory for the server's threads");
     pthread_mutex_init(&lane->lock, NULL);
     pthread_cond_init(&lane->work, NULL);
-    lane->run = run;
 
     pthread_attr_t attr;
     pthread_attr_init(&attr);
@@ -86,8 +84,9 @@ void bs_lane_close(bs_lane **out)
     *out = NULL;
 }
 
-bool bs_lane_put(bs_lane *lane, bs_request *r)
+bool bs_lane_put(bs_lane *lane, bs_request *r, void (*work)(bs_request *))
 {
+    r->work = work;
     r->next = NULL;
     pthread_mutex_lock(&lane->lock);
     bool taken = !lane->ending;

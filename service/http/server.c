@@ -2,7 +2,8 @@
  *
  * libmicrohttpd calls, in one of its event threads: first_line; then handle for the headers, for every part of the
  * body, and once more when it is complete; then request_over. A request that may wait is put into a lane while its
- * connection is suspended; handle is called once more when it is resumed, and finds the answer. */
+ * connection is suspended; handle is called once more when it is resumed, and finds the answer. What an upload brings
+ * goes to the disk the same way, part by part: the event threads wait for nothing. */
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -58,6 +59,15 @@ static int64_t nanoseconds_since(const struct timespec *began)
     return (now.tv_sec - began->tv_sec) * 1000000000ll + (now.tv_nsec - began->tv_nsec);
 }
 
+/* An upload that was given up has files, which go in the disk lane. */
+static void free_request(bs_request *r)
+{
+    bs_upload_close(r->http, &r->upload);
+    free(r->part);
+    free(r->body);
+    free(r);
+}
+
 static void request_over(void *opaque, struct MHD_Connection *connection, void **context,
                          enum MHD_RequestTerminationCode why)
 {
@@ -75,13 +85,12 @@ static void request_over(void *opaque, struct MHD_Connection *connection, void *
     if (r->seen)
         bs_log(silent ? BS_LOG_DEBUG : BS_LOG_INFO, "http", "%s %s: %u after %.1f ms%s", r->method, r->url, r->status,
                (double)took / 1e6, why == MHD_REQUEST_TERMINATED_COMPLETED_OK ? "" : ", connection closed");
-    bs_upload_close(http, &r->upload);
     if (r->response)
         MHD_destroy_response(r->response);
     bs_sockets_move(http->sockets, r->socket, BS_SOCKET_WAITING);
-    free(r->body);
-    free(r);
     *context = NULL;
+    if (!r->upload || !bs_lane_put(http->disk, r, free_request))
+        free_request(r);
 }
 
 /* Equal or not in the same time, whatever the difference. */
@@ -196,12 +205,53 @@ static bool begin(bs_request *r, const char *version)
     return true;
 }
 
+/* Runs in the disk lane. */
+static void write_part(bs_request *r)
+{
+    struct MHD_Connection *connection = r->connection;
+    r->part_ok = bs_upload_data(r, r->part, r->part_size);
+    free(r->part);
+    r->part = NULL;
+    r->part_done = true;
+    bs_sockets_hold(r->http->sockets, r->socket, false);
+    MHD_resume_connection(connection);
+}
+
+/* A part of an upload goes to the disk in its lane. libmicrohttpd moves what it has in memory even while a connection
+ * is suspended: hence a copy. One byte is left with it, so that it asks again as soon as the part is written. */
+static enum MHD_Result take_part(bs_request *r, const char *data, size_t *size)
+{
+    if (r->part_done) { /* what comes after the byte that was left is the next part */
+        r->part_done = false;
+        if (!r->part_ok)
+            return MHD_NO;
+        data++;
+        if (--*size == 0)
+            return MHD_YES;
+    }
+    bs_sockets_received(r->socket, *size);
+    if (!bs_upload_goes_on(r->upload)) {
+        *size = 0;
+        return MHD_YES;
+    }
+    r->part = malloc(*size);
+    if (!r->part)
+        return MHD_NO;
+    memcpy(r->part, data, *size);
+    r->part_size = *size;
+    *size = 1;
+    bs_sockets_hold(r->http->sockets, r->socket, true);
+    MHD_suspend_connection(r->connection);
+    if (bs_lane_put(r->http->disk, r, write_part))
+        return MHD_YES;
+    MHD_resume_connection(r->connection); /* the server stops */
+    return MHD_NO;
+}
+
 /* A part of the body; false closes the connection. Bodies that nobody asked for are dropped, within the bound. */
 static bool take_body(bs_request *r, const char *data, size_t size)
 {
     bs_sockets_received(r->socket, size);
-    if (r->upload)
-        return bs_upload_data(r, data, size);
     if (r->body_size + size > BS_HTTP_BODY_MAX) { /* its length was not told */
         char detail[64];
         snprintf(detail, sizeof(detail), BODY_TOO_LARGE, BS_HTTP_BODY_MAX);
@@ -240,7 +290,7 @@ static enum MHD_Result send_answer(bs_request *r)
 }
 
 /* Runs in a lane. */
-static void run_in_lane(bs_request *r)
+static void answer_request(bs_request *r)
 {
     struct MHD_Connection *connection = r->connection;
     r->route->handle(r);
@@ -262,7 +312,7 @@ static enum MHD_Result finish(bs_request *r)
     r->in_lane = true;
     bs_sockets_move(r->http->sockets, r->socket, BS_SOCKET_ANSWER); /* it is our turn: nothing is too slow any more */
     MHD_suspend_connection(r->connection); /* first: the lane may be done with it before this returns */
-    if (!bs_lane_put(r->route->flags & BS_ROUTE_SLOW ? r->http->slow : r->http->quick, r)) {
+    if (!bs_lane_put(r->route->flags & BS_ROUTE_SLOW ? r->http->slow : r->http->quick, r, answer_request)) {
         bs_answer_error(r, MHD_HTTP_SERVICE_UNAVAILABLE, "Server is stopping");
         r->done = true;
         MHD_resume_connection(r->connection);
@@ -301,6 +351,8 @@ static enum MHD_Result handle(void *opaque, struct MHD_Connection *connection, c
     }
     if (r->done)
         return send_answer(r);
+    if (*size && r->upload)
+        return take_part(r, data, size);
     if (*size) {
         bool go_on = take_body(r, data, *size);
         *size = 0;
@@ -508,8 +560,8 @@ bs_status bs_http_start(bs_http **out, const bs_settings *settings, bs_store *st
         (status = bs_status_cache_open(&http->cache, http, err)) ||
         (status = bs_events_open(&http->events, http, err)) ||
         (status = bs_gallery_open(&http->gallery, settings->data_dir, err)) ||
-        (status = bs_lane_start(&http->quick, 1, run_in_lane, err)) ||
-        (status = bs_lane_start(&http->slow, 2, run_in_lane, err)) || (status = listen_on(http, err)) ||
+        (status = bs_lane_start(&http->quick, 1, err)) || (status = bs_lane_start(&http->slow, 2, err)) ||
+        (status = bs_lane_start(&http->disk, 2, err)) || (status = listen_on(http, err)) ||
         (status = start_daemon(http, limit, err)))
         goto out;
     if (pthread_create(&http->keeper, NULL, keep_house, http)) {
@@ -555,12 +607,14 @@ void bs_http_stop(bs_http **out)
         pthread_join(http->keeper, NULL);
     /* No connection may be suspended when the daemon stops: streams end, and lanes answer what they hold. */
     bs_events_end(http->events);
+    bs_lane_end(http->disk);
     bs_lane_end(http->quick);
     bs_lane_end(http->slow);
     for (int i = 0; http->daemon && i < FLUSH_TENTHS && bs_sockets_answering(http->sockets); i++)
         usleep(100000);
     if (http->daemon)
         MHD_stop_daemon(http->daemon);
+    bs_lane_close(&http->disk);
     bs_lane_close(&http->quick);
     bs_lane_close(&http->slow);
     if (http->listening >= 0)

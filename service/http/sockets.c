@@ -21,7 +21,8 @@ enum {
     HEADERS_SECONDS = 20,    /* from the first line to the last header */
     BODY_GRACE_SECONDS = 60, /* then at least this much per second, on average */
     BODY_BYTES_PER_SECOND = 1024,
-    LINGERING = 32, /* drained at a time */
+    LINGERING = 32,            /* drained at a time */
+    DRAINED_AT_ONCE = 4 << 20, /* of each, under the lock: one that sends without end holds up nobody */
     LINGER_SECONDS = 15,
 };
 
@@ -29,7 +30,7 @@ struct bs_socket {
     bs_socket *previous, *next; /* in the list of its state: the longest there is first */
     int fd;
     bs_socket_state state;
-    bool shut;
+    bool shut, held;
     time_t since;
     atomic_uint_fast64_t received;
     uint64_t linger;
@@ -174,6 +175,15 @@ void bs_sockets_move(bs_sockets *all, bs_socket *c, bs_socket_state state)
     pthread_mutex_unlock(&all->lock);
 }
 
+void bs_sockets_hold(bs_sockets *all, bs_socket *c, bool held)
+{
+    if (!c)
+        return;
+    pthread_mutex_lock(&all->lock);
+    c->held = held;
+    pthread_mutex_unlock(&all->lock);
+}
+
 void bs_sockets_received(bs_socket *c, uint64_t bytes)
 {
     if (c)
@@ -225,7 +235,7 @@ static void shut_deserted(list *l)
     for (bs_socket *c = l->first; c; c = c->next) {
         struct pollfd p = {.fd = c->fd, .events = POLLRDHUP};
         int unread = 0;
-        if (poll(&p, 1, 0) > 0 && !ioctl(c->fd, FIONREAD, &unread) && !unread)
+        if (!c->held && poll(&p, 1, 0) > 0 && !ioctl(c->fd, FIONREAD, &unread) && !unread)
             shut(c);
     }
 }
@@ -233,7 +243,10 @@ static void shut_deserted(list *l)
 /* Takes in and drops what has arrived; true when it is over. MSG_TRUNC: the bytes are not even copied. */
 static bool drained(lingering *l, time_t now)
 {
+    uint64_t enough = l->left > DRAINED_AT_ONCE ? l->left - DRAINED_AT_ONCE : 0;
     while (l->left && now <= l->until) {
+        if (enough && l->left <= enough)
+            return false;
         ssize_t got = recv(l->fd, NULL, l->left < 1 << 20 ? l->left : 1 << 20, MSG_TRUNC | MSG_DONTWAIT);
         if (got < 0 && errno == EINTR)
             continue;

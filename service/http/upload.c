@@ -389,8 +389,7 @@ bool bs_upload_begin(bs_request *r)
     }
     if (!admitted(r))
         goto refused;
-    if ((status = bs_job_init(&u->job, settings, &err)) ||
-        (status = bs_artifacts_receive(http->artifacts, r->declared < max ? r->declared : max, &u->incoming, &err))) {
+    if ((status = bs_job_init(&u->job, settings, &err))) {
         bs_answer_failure(r, status, &err);
         goto refused;
     }
@@ -418,14 +417,22 @@ static bool refuse(bs_request *r, bs_status status, const bs_error *err)
     return false;
 }
 
+bool bs_upload_goes_on(const bs_upload *u)
+{
+    return !u->refused;
+}
+
 bool bs_upload_data(bs_request *r, const char *data, size_t size)
 {
     bs_upload *u = r->upload;
     bs_error err = {0};
+    bs_status status = BS_OK;
+    if (!u->received) /* room for all of it, before the first byte is written */
+        status = bs_artifacts_receive(r->http->artifacts, r->declared < u->max_bytes ? r->declared : u->max_bytes,
+                                      &u->incoming, &err);
     u->received += size;
-    if (u->refused)
-        return true;
-    bs_status status = bs_multipart_feed(&u->multipart, data, size, &err);
+    if (status == BS_OK)
+        status = bs_multipart_feed(&u->multipart, data, size, &err);
     return status ? refuse(r, status, &err) : true;
 }
 

@@ -19,7 +19,7 @@
 #include "service/worker/worker.h"
 #include "service/worker/zygote.h"
 
-enum { SOCKET_FD = 3, MAX_FDS = 2 + BS_GIVE_OUTPUTS, MAX_CHILDREN = 512, HASH_AFTER_MS = 200 };
+enum { SOCKET_FD = 3, MAX_FDS = 2 + BS_GIVE_OUTPUTS, MAX_CHILDREN = 512, HASH_AFTER_MS = 200, JOB_NICENESS = 5 };
 static const char role_name[] = "zygote";
 
 extern char **environ;
@@ -72,6 +72,20 @@ static ssize_t receive_order(bs_order *order, int fds[MAX_FDS], size_t *count)
     return got;
 }
 
+/* Jobs take what the server leaves: an answer does not wait for them. Where a session shares the processors as one
+ * (sched_autogroup), each job's is a session of its own. */
+static void give_way(void)
+{
+    errno = 0;
+    if (nice(JOB_NICENESS) == -1 && errno)
+        return;
+    FILE *group = fopen("/proc/self/autogroup", "we");
+    if (!group)
+        return;
+    fprintf(group, "%d", JOB_NICENESS);
+    fclose(group);
+}
+
 static _Noreturn void become_job(zygote_self *z, const bs_order *order, const int *fds, pid_t parent)
 {
     int outputs[BS_GIVE_OUTPUTS];
@@ -84,6 +98,8 @@ static _Noreturn void become_job(zygote_self *z, const bs_order *order, const in
     close(SOCKET_FD);
     close(z->signals);
     setsid();
+    if (order->kind == BS_ORDER_RUN) /* for a probe somebody waits */
+        give_way();
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     prctl(PR_SET_NAME, "bodyscript job");
     if (getppid() != parent) /* it died before the line above */

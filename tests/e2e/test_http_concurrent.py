@@ -7,15 +7,18 @@ import http.client
 import json
 import os
 import re
+import shutil
 import signal
 import socket
+import subprocess
+import tempfile
 import threading
 import time
 import unittest
 
 import service
 from server import FINAL, Server, end_within, kill
-from service import form, made_video
+from service import Service, form, made_video
 
 ROUNDS = 20 if os.environ.get("BODYSCRIPT_LONG") else 2
 CLIP = ("160x120", 1, 10)
@@ -208,6 +211,76 @@ class Concurrent(unittest.TestCase):
             if status["status"] not in FINAL:
                 server.wait(status["job_id"], 300)
         self.assertEqual(server.incoming(), [])
+
+
+class FrozenDisk:
+    """A small ext4 of its own whose writers can be made to wait; skips where none can be mounted."""
+
+    def __init__(self):
+        self.folder = tempfile.mkdtemp(prefix="bodyscript-test-")
+        self.frozen, image = False, self.folder + "/image"
+        self.path = self.folder + "/disk"
+        os.mkdir(self.path)
+        with open(image, "wb") as disk:
+            disk.truncate(64 << 20)
+        for command in (["mkfs.ext4", "-q", "-F", image], ["mount", "-o", "loop", image, self.path]):
+            if not shutil.which(command[0]) or subprocess.run(command, capture_output=True).returncode:
+                shutil.rmtree(self.folder)
+                raise unittest.SkipTest("a file system that can be frozen cannot be mounted here")
+
+    def freeze(self, frozen):
+        if self.frozen != frozen:
+            subprocess.run(["fsfreeze", "-f" if frozen else "-u", self.path], check=True)
+        self.frozen = frozen
+
+    def close(self):
+        self.freeze(False)
+        subprocess.run(["umount", "-l", self.path], check=True)
+        shutil.rmtree(self.folder)
+
+
+class Stalled(unittest.TestCase):
+    def test_a_disk_that_stands_still_holds_up_uploads_and_nobody_else(self):
+        disk = FrozenDisk()
+        self.addCleanup(disk.close)
+        with Service(STORAGE_URL=f"file:{disk.path}/files", MAX_PENDING_JOBS=100) as s:
+            s.wait_ready()
+            clip, answers = made_video("160x120", 1, 10), []
+            done = s.upload(clip).json()["job_id"]
+            s.wait(done)
+            kept = [http.client.HTTPConnection(s.host, s.port, timeout=20) for _ in range(8)]
+            for connection in kept:
+                connection.request("GET", "/livez")
+                connection.getresponse().read()
+            disk.freeze(True)
+            try:
+                uploads = [threading.Thread(target=lambda: answers.append(s.upload(clip).status)) for _ in range(6)]
+                for upload in uploads:
+                    upload.start()
+                body, kind = form(clip)
+                for _ in range(4):  # begun, and given up
+                    with socket.create_connection((s.host, s.port), timeout=20) as left:
+                        left.sendall(f"POST /api/upload HTTP/1.1\r\nHost: x\r\nContent-Type: {kind}\r\n"
+                                     f"Content-Length: {len(body)}\r\n\r\n".encode() + body[:5000])
+                for _ in range(5):
+                    for connection in kept:
+                        connection.request("GET", "/livez")
+                        self.assertEqual(connection.getresponse().read(), b'{"status":"alive"}')
+                    for path in ("/livez", f"/api/status/{done}", "/health"):
+                        self.assertEqual(s.get(path).status, 200)
+                    time.sleep(0.1)
+                self.assertEqual(answers, [])
+            finally:
+                disk.freeze(False)
+            for upload in uploads:
+                upload.join()
+            self.assertEqual(answers, [200] * 6)
+            for connection in kept:
+                connection.close()
+            until = time.monotonic() + 20
+            while os.listdir(disk.path + "/files/.incoming") and time.monotonic() < until:
+                time.sleep(0.05)
+            self.assertEqual(os.listdir(disk.path + "/files/.incoming"), [])
 
 
 if __name__ == "__main__":

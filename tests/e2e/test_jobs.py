@@ -60,6 +60,17 @@ class Jobs(unittest.TestCase):
             self.assertEqual(frames, {f"frame_{i:06d}.png" for i in range(100)})
             self.assertTrue(server.get(f"/api/serve/{job}/frame_000099.png").body.endswith(b"IEND\xaeB`\x82"))
 
+    def test_jobs_give_way_to_the_server(self):
+        server = self.serve()
+        server.wait_for(server.submit(long_video()), "processing")
+        until = time.monotonic() + 20
+        while not (running := server.processes()["job"]) and time.monotonic() < until:
+            time.sleep(0.01)
+        own = os.getpriority(os.PRIO_PROCESS, server.process.pid)
+        while (job := os.getpriority(os.PRIO_PROCESS, running[0])) == own and time.monotonic() < until:
+            time.sleep(0.01)
+        self.assertEqual(job, min(own + 5, 19))
+
     def test_cancelling_stops_a_running_job_within_a_second(self):
         server = self.serve()
         job = server.submit(long_video())
