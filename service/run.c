@@ -70,6 +70,9 @@ static bs_status start_parts(parts *p, const bs_settings *settings, bool with_ht
                                    (uint64_t)settings->disk_limit_mb << 20, err);
     if (status == BS_OK)
         status = bs_owner_take_storage(p->owner, settings, err);
+    int left = status == BS_OK ? bs_artifacts_sweep_incoming(p->artifacts, 0) : 0;
+    if (left > 0)
+        bs_log(BS_LOG_INFO, "service", "removed %d uploads that an earlier run did not finish", left);
     if (status == BS_OK)
         status = bs_worker_start(&p->worker, settings, p->store, p->artifacts, err);
     if (status == BS_OK && with_http)

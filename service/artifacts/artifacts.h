@@ -4,7 +4,7 @@
  * from outside. A file is either whole and there, or not there: it is written under another name, made durable and
  * then renamed. The layout of the local folder (STORAGE_URL file:PATH, DATA_DIR/jobs unless given):
  *
- *     PATH/.incoming/<random>.part     uploads that arrive; a sweep at start removes what a killed server left
+ *     PATH/.incoming/<random>.part     uploads that arrive; the server removes at its start what a killed one left
  *     PATH/<job id>/input              the upload, removed when the job is over
  *     PATH/<job id>/.<name>.part       results that are being written
  *     PATH/<job id>/<name>             results
@@ -52,7 +52,7 @@ bool bs_artifact_name_valid(const char *name);
 typedef struct bs_artifacts bs_artifacts;
 
 /* `url`: "file:PATH", or NULL for data_dir/jobs. `disk_limit`: what all files may take together, reservations
- * included; 0: as much as the file system has, less a tenth. Removes uploads that were left half-way. */
+ * included; 0: as much as the file system has, less a tenth. */
 bs_status bs_artifacts_open(bs_artifacts **out, const char *url, const char *data_dir, uint64_t disk_limit,
                             bs_error *err);
 void bs_artifacts_close(bs_artifacts **artifacts);

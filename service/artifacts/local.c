@@ -139,9 +139,6 @@ bs_status bs_artifacts_open(bs_artifacts **out, const char *url, const char *dat
     }
     if ((status = open_folder(a->root, INCOMING, &a->incoming, err)))
         goto out;
-    int left = bs_artifacts_sweep_incoming(a, 0);
-    if (left)
-        bs_log(BS_LOG_INFO, "artifacts", "removed %d uploads that an earlier run did not finish", left);
     *out = a;
     a = NULL;
 out:

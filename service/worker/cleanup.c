@@ -109,7 +109,7 @@ static void sweep_folder(bs_worker *worker, const char *id)
     }
 }
 
-void bs_cleanup_sweep(bs_worker *worker, bool at_start)
+void bs_cleanup_sweep(bs_worker *worker)
 {
     id_list folders = {0};
     bs_error err = {0};
@@ -118,7 +118,7 @@ void bs_cleanup_sweep(bs_worker *worker, bool at_start)
     for (size_t i = 0; i < folders.count; i++)
         sweep_folder(worker, folders.id[i]);
     free(folders.id);
-    int uploads = bs_artifacts_sweep_incoming(worker->artifacts, at_start ? 0 : ABANDONED_UPLOAD_SECONDS);
+    int uploads = bs_artifacts_sweep_incoming(worker->artifacts, ABANDONED_UPLOAD_SECONDS);
     if (uploads > 0)
         bs_log(BS_LOG_INFO, "cleanup", "%d abandoned uploads were removed", uploads);
     bs_cleanup_expired(worker, worker->settings->job_max_age_seconds);

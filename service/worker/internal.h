@@ -149,7 +149,7 @@ bs_artifact_kind bs_output_kind(const bs_job *job, int output);
 
 /* cleanup.c: what is left over. `age`: of finished jobs in seconds from which on they are removed. */
 void bs_cleanup_expired(bs_worker *worker, int64_t age);
-void bs_cleanup_sweep(bs_worker *worker, bool at_start);
+void bs_cleanup_sweep(bs_worker *worker);
 /* Jobs of workers that are gone are pending again. */
 void bs_cleanup_reclaim(bs_worker *worker);
 

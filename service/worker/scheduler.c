@@ -662,7 +662,7 @@ static void do_what_is_due(bs_worker *worker)
         bs_cleanup_reclaim(worker);
     bool clean_wanted = take_wish(worker, &worker->clean_wanted);
     if (is_due(&worker->sweep_ms, SWEEP_MS))
-        bs_cleanup_sweep(worker, false);
+        bs_cleanup_sweep(worker);
     else if (clean_wanted)
         bs_cleanup_expired(worker, worker->settings->job_max_age_seconds);
 }
@@ -729,8 +729,7 @@ static void dismiss_submissions(bs_worker *worker)
 static void *scheduler(void *opaque)
 {
     bs_worker *worker = opaque;
-    bs_cleanup_reclaim(worker);
-    bs_cleanup_sweep(worker, true);
+    bs_cleanup_sweep(worker);
     worker->sweep_ms = bs_worker_clock_ms() + SWEEP_MS;
     while (goes_on(worker)) {
         do_what_is_due(worker);
@@ -787,6 +786,7 @@ bs_status bs_worker_start(bs_worker **out, const bs_settings *settings, bs_store
     if (status == BS_OK)
         status = fork_zygote(worker, err);
     if (status == BS_OK) {
+        bs_cleanup_reclaim(worker); /* before anybody can ask: what ran when the last server died is pending */
         int rc = pthread_create(&worker->thread, NULL, scheduler, worker);
         if (rc)
             status = bs_fail(err, BS_ERR_IO, "no thread for the scheduler: %s", strerror(rc));
