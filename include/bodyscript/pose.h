@@ -139,7 +139,7 @@ typedef enum bs_strategy {
 const char *bs_strategy_name(bs_strategy strategy); /* "original", "redetected", "clahe", … */
 
 typedef struct bs_person {
-    int id; /* stable while the person is tracked, and after a gap of up to 1 s; 0 where num_people is 1 */
+    int id; /* stable while the person is tracked, and after a gap of up to 2.5 s; 0 where num_people is 1 */
     bs_person_status status; /* BS_DETECTED when the detector's ROI was used, else BS_TRACKED */
     bs_strategy strategy;
     float detection_score; /* of the detector, 0 when tracked */

@@ -9,10 +9,19 @@
 #include "pose/models.h"
 #include "pose/smooth.h"
 
-/* Somebody who was seen in the last picture. */
+/* What tells somebody from others: mean colours of bands across the body, from the shoulders to the knees. */
+enum { BS_BANDS = 4 };
+typedef struct bs_colors {
+    float rgb[BS_BANDS][3]; /* 0–1 */
+} bs_colors;
+
+/* Somebody who was seen in the last picture. Where num_people is 1 there is no more than id and roi. */
 typedef struct bs_track {
     int id;
-    bs_roi roi; /* where to look in the next picture */
+    bs_roi roi;     /* where to look in the next picture */
+    float vx, vy;   /* how fast its centre moves: fractions of the picture per second */
+    float followed; /* seconds that they were in view */
+    bs_colors colors;
 } bs_track;
 
 /* Somebody who was seen a moment ago, and whose id waits for them. */

@@ -9,7 +9,8 @@
  *   enhance.c                a crop made easier to see
  *   tries.c                  the extra tries of the modes smart and quality
  *   tracker_one.c            the loop of mp.solutions.pose: one person
- *   tracker_many.c           the loop of MediaPipe Tasks: several people, with stable ids
+ *   tracker_many.c           the loop of MediaPipe Tasks: several people
+ *   identity.c               who is who among them
  *   models.c, names.c        the mapped files; names
  * and here: opening, closing, and the two steps that the loops are made of. */
 #include <stdlib.h>
