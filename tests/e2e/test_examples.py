@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """The example programs do what their heads say, and agree with the command line."""
 import os
+import pathlib
 import subprocess
 
 import kit
@@ -40,6 +41,31 @@ class Examples(kit.Case):
     def test_video_leaves_nothing_behind_where_it_fails(self):
         self.assertEqual(self.run_example("video", __file__, self.tmp / "pose.csv").returncode, 3)
         self.assertFalse((self.tmp / "pose.csv").exists())
+
+    def test_what_is_installed_is_enough_for_a_program_elsewhere(self):
+        if kit.sanitized():
+            self.skipTest("a program that is linked elsewhere has no sanitizer")
+        build = pathlib.Path(os.environ["BODYSCRIPT"]).parent
+        run = lambda *words, **more: subprocess.run(words, check=True, capture_output=True, text=True, **more).stdout
+        run("meson", "install", "-C", build, "--no-rebuild", "--destdir", self.tmp / "root")
+        package, = (self.tmp / "root").rglob("bodyscript.pc")
+        flags = run("pkg-config", "--cflags", "--libs", "bodyscript",
+                    env=dict(os.environ, PKG_CONFIG_PATH=str(package.parent), PKG_CONFIG_SYSROOT_DIR=str(self.tmp / "root")))
+        (self.tmp / "other.c").write_text('''#include <bodyscript/bodyscript.h>
+            #include <stdio.h>
+            int main(void)
+            {
+                bs_models *models = NULL;
+                bs_error err;
+                if (bs_models_open(&models, NULL, BS_MODEL_BIT(BS_MODEL_LITE), &err) == BS_OK)
+                    puts(bs_models_sha256(models, BS_MODEL_LITE));
+                bs_models_close(&models);
+                return 0;
+            }''')
+        run("cc", self.tmp / "other.c", "-o", self.tmp / "other", *flags.split())
+        out = run(self.tmp / "other", env=dict(kit.ENVIRONMENT, BODYSCRIPT_MODELS=os.environ.get(
+            "BODYSCRIPT_MODELS", str(kit.ROOT / "build/models"))))
+        self.assertRegex(out, "^[0-9a-f]{64}$")
 
 
 if __name__ == "__main__":
