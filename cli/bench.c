@@ -2,6 +2,7 @@
  *
  * Every job runs in a process of its own, so that its peak of memory is its own. */
 #include <errno.h>
+#include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -10,19 +11,29 @@
 
 #include "cli/cli.h"
 
+typedef struct bench_args {
+    cli_job_options job;
+    bool json;
+} bench_args;
+
 static const cli_option options[] = {
+    {"json", 'j', NULL, "as JSON: one object for each measured job"},
     CLI_JOB_OPTIONS,
     {NULL, 0, NULL, NULL},
 };
 
 static bs_status set(void *opaque, const cli_option *option, const char *value, bs_error *err)
 {
-    return cli_job_options_set(opaque, option, value, err);
+    bench_args *args = opaque;
+    const bs_status status = cli_job_options_set(&args->job, option, value, err);
+    if (status == BS_EOF)
+        args->json = true;
+    return status == BS_EOF ? BS_OK : status;
 }
 
 static const cli_command command = {
     "bench",
-    "bench [VIDEO]",
+    "bench [VIDEO] [--json]",
     "Runs each model over VIDEO (the sample clip that ./dev test fetches, unless given), once for the pose data alone\n"
     "and once with everything, and tells speed, stages and peak memory. Results are thrown away.",
     options,
@@ -91,21 +102,50 @@ static bs_status measure(const cli_job_options *job, const char *path, bool ever
     return out->status;
 }
 
-static void print_row(const char *model, const char *what, const bs_summary *s)
+/* What a measured job came to. Times of the stages are milliseconds per frame, of pose per analysed frame. */
+typedef struct row {
+    const char *model, *outputs;
+    double seconds, frames_per_second, pose, decode, convert, draw, encode, peak_mb;
+} row;
+
+static row row_of(const char *model, bool everything, const bs_summary *s)
 {
-    double frames = s->frames_decoded > 0 ? (double)s->frames_decoded : 1;
-    double analysed = s->frames_analysed > 0 ? (double)s->frames_analysed : 1;
-    printf("%-6s %-10s %8.2f %8.0f %9.2f %8.2f %8.2f %8.2f %8.2f %8.1f\n", model, what, s->seconds, frames / s->seconds,
-           1000 * s->stage.pose / analysed, 1000 * s->stage.decode / frames, 1000 * s->stage.convert / frames,
-           1000 * s->stage.draw / frames, 1000 * s->stage.encode / frames, (double)s->peak_memory / (1 << 20));
+    const double frames = s->frames_decoded > 0 ? (double)s->frames_decoded : 1;
+    const double analysed = s->frames_analysed > 0 ? (double)s->frames_analysed : 1;
+    return (row){model,
+                 everything ? "everything" : "csv",
+                 s->seconds,
+                 frames / s->seconds,
+                 1000 * s->stage.pose / analysed,
+                 1000 * s->stage.decode / frames,
+                 1000 * s->stage.convert / frames,
+                 1000 * s->stage.draw / frames,
+                 1000 * s->stage.encode / frames,
+                 (double)s->peak_memory / (1 << 20)};
+}
+
+static void print_text(const row *r)
+{
+    printf("%-6s %-10s %8.2f %8.0f %9.2f %8.2f %8.2f %8.2f %8.2f %8.1f\n", r->model, r->outputs, r->seconds,
+           r->frames_per_second, r->pose, r->decode, r->convert, r->draw, r->encode, r->peak_mb);
     fflush(stdout);
 }
 
-static int bench(cli_job_options *job, const char *path)
+static void print_json(const char *path, const row *r)
 {
-    int wanted = job->process.model;
-    printf("%s\n\n%-6s %-10s %8s %8s %9s %8s %8s %8s %8s %8s\n", path, "model", "outputs", "seconds", "frames/s",
-           "pose ms", "decode", "convert", "draw", "encode", "peak MB");
+    cli_print_json(json_pack("{s:o, s:s, s:s, s:f, s:f, s:{s:f, s:f, s:f, s:f, s:f}, s:f}", "file", cli_json_text(path),
+                             "model", r->model, "outputs", r->outputs, "seconds", r->seconds, "frames_per_second",
+                             r->frames_per_second, "stage_ms", "pose", r->pose, "decode", r->decode, "convert",
+                             r->convert, "draw", r->draw, "encode", r->encode, "peak_memory_mb", r->peak_mb));
+}
+
+static int bench(bench_args *args, const char *path)
+{
+    cli_job_options *job = &args->job;
+    const int wanted = job->process.model;
+    if (!args->json)
+        printf("%s\n\n%-6s %-10s %8s %8s %9s %8s %8s %8s %8s %8s\n", path, "model", "outputs", "seconds", "frames/s",
+               "pose ms", "decode", "convert", "draw", "encode", "peak MB");
     for (int kind = 0; kind < BS_MODEL_KINDS; kind++) {
         if (wanted >= 0 && wanted != kind)
             continue;
@@ -114,10 +154,15 @@ static int bench(cli_job_options *job, const char *path)
             report r;
             if (measure(job, path, everything, &r) != BS_OK)
                 return cli_fail(&r.err);
-            print_row(bs_model_name((bs_model_kind)kind), everything ? "everything" : "csv", &r.summary);
+            const row figures = row_of(bs_model_name((bs_model_kind)kind), everything, &r.summary);
+            if (args->json)
+                print_json(path, &figures);
+            else
+                print_text(&figures);
         }
     }
-    printf("\npose: ms per analysed frame; the other stages: ms per frame. Stages overlap.\n");
+    if (!args->json)
+        printf("\npose: ms per analysed frame; the other stages: ms per frame. Stages overlap.\n");
     return 0;
 }
 
@@ -136,19 +181,19 @@ static bs_status sample(char *out, size_t size, bs_error *err)
 
 int cli_bench(int argc, char **argv)
 {
-    cli_job_options job;
+    bench_args args = {0};
     bs_settings settings;
     bs_error err = {0};
     char path[4096];
     int words, exit_code;
-    cli_job_options_init(&job);
-    if (!cli_parse(&command, argc, argv, &job, &settings, &words, &exit_code))
+    cli_job_options_init(&args.job);
+    if (!cli_parse(&command, argc, argv, &args, &settings, &words, &exit_code))
         return exit_code;
-    cli_job_options_finish(&job, &settings);
+    cli_job_options_finish(&args.job, &settings);
     if (!words && sample(path, sizeof(path), &err) != BS_OK)
         exit_code = cli_fail(&err);
     else
-        exit_code = bench(&job, words ? argv[0] : path);
+        exit_code = bench(&args, words ? argv[0] : path);
     bs_settings_release(&settings);
     return exit_code;
 }

@@ -420,6 +420,15 @@ class Refusals(kit.Case):
         reserved = kit.document(self.tmp / "results/sample", "metadata.json")["statistics"]["reserved_memory_mb"]
         self.assertLess(reserved, probe["reserved_memory_mb"])
 
+    def test_bench_tells_each_job_as_an_object(self):
+        out = kit.run("bench", "--json", "--model", "lite", kit.sample())
+        self.assertEqual(out.returncode, 0, out.stderr)
+        jobs = [json.loads(line) for line in out.stdout.splitlines()]
+        self.assertEqual([(j["model"], j["outputs"]) for j in jobs], [("lite", "csv"), ("lite", "everything")])
+        self.assertEqual([j["stage_ms"]["encode"] > 0 for j in jobs], [False, True])
+        out = kit.run("bench", "--json", self.tmp / "nothing.mp4")
+        self.assertEqual((out.returncode, json.loads(out.stdout)["exit_code"]), (3, 3))
+
 
 class Inputs(kit.Case):
     """What may be named in place of a file, and files that are not what they are called."""
