@@ -401,6 +401,26 @@ static bool fits_without(int what, const bs_video_info *info, const bs_process_o
     return fits;
 }
 
+static void list_luxuries(int what, char *out, size_t capacity)
+{
+    static const struct {
+        int what;
+        const char *words;
+    } all[] = {
+        {LARGER_MODEL, "with --model lite"},
+        {VIDEO, "without overlay and preview (--no-video)"},
+        {SAVED_FRAMES, "without --save-frames"},
+        {EXACT, "without --exact"},
+    };
+    size_t used = 0;
+    for (size_t i = 0; i < sizeof(all) / sizeof(*all); i++) {
+        if (!(what & all[i].what))
+            continue;
+        what &= ~all[i].what;
+        used += (size_t)snprintf(out + used, capacity - used, "%s%s", !used ? "" : what ? ", " : " and ", all[i].words);
+    }
+}
+
 /* What would do on the same video in the same memory; where nothing would, what comes nearest. "" where nothing helps.
  */
 static void say_way_out(const bs_video_info *info, const bs_process_options *options, const bs_outputs *outputs,
@@ -410,6 +430,7 @@ static void say_way_out(const bs_video_info *info, const bs_process_options *opt
     const int asked = luxuries(info, options, outputs);
     uint64_t needs, least = total - total / 20; /* what saves less is no way */
     bool fits = false;
+    char list[128];
     *out = '\0';
     for (size_t i = 0; i < sizeof(tries) / sizeof(*tries) && !fits; i++) {
         const int what = tries[i] & asked;
@@ -419,12 +440,8 @@ static void say_way_out(const bs_video_info *info, const bs_process_options *opt
         if (!fits && needs >= least)
             continue;
         least = needs - needs / 20;
-        snprintf(out, capacity, ";%s%s%s%s%s%s it needs %" PRIu64 " MB", fits ? "" : " even",
-                 what & LARGER_MODEL ? " with --model lite" : "",
-                 (what & LARGER_MODEL) && what != LARGER_MODEL ? " and" : "",
-                 what & VIDEO ? " without overlay and preview (--no-video)" : "",
-                 what & SAVED_FRAMES ? " without --save-frames" : "", what & EXACT ? " without --exact" : "",
-                 (needs + MB - 1) / MB);
+        list_luxuries(what, list, sizeof(list));
+        snprintf(out, capacity, "; %s%s it needs %" PRIu64 " MB", fits ? "" : "even ", list, (needs + MB - 1) / MB);
     }
 }
 
