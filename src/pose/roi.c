@@ -1,6 +1,7 @@
 /* Regions of interest (see roi.h). */
 #include <math.h>
 
+#include "pose/arctangent.h"
 #include "pose/roi.h"
 
 /* Into [-pi, pi): in double, stored as float, like MediaPipe's NormalizeRadians. */
@@ -21,7 +22,7 @@ bs_roi bs_roi_from_points(bs_point hips, bs_point scale, int width, int height)
         .y_center = y0 / h,
         .width = size / w,
         .height = size / h,
-        .rotation = wrap(upright - atan2f(-(y1 - y0), x1 - x0)),
+        .rotation = wrap(upright - bs_atan2f(-(y1 - y0), x1 - x0)),
     };
 }
 

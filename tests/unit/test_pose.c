@@ -11,6 +11,7 @@
 
 #include <bodyscript/bodyscript.h>
 
+#include "pose/arctangent.h"
 #include "pose/detector.h"
 #include "pose/smooth.h"
 
@@ -35,6 +36,42 @@ static void a_region_turns_with_its_points_and_stays_within_half_a_turn(void **s
     assert_float_equal(bs_roi_from_points(c, (bs_point){0.7f, 0.5f}, 100, 100).rotation, M_PI / 2, 1e-6);
     assert_float_equal(bs_roi_from_points(c, (bs_point){0.3f, 0.5f}, 100, 100).rotation, -M_PI / 2, 1e-6);
     assert_float_equal(fabsf(bs_roi_from_points(c, (bs_point){0.5f, 0.7f}, 100, 100).rotation), M_PI, 1e-6);
+}
+
+/* glibc 2.36's atan2f on x86-64: six vectors whose last bit correct rounding would give otherwise, and a million more
+ * as one FNV-1a hash of the bits. */
+static void an_angle_has_the_bits_of_mediapipes_c_library(void **state)
+{
+    static const struct {
+        float y, x, angle;
+    } known[] = {{-107.000f, -19.125f, -0x1.bf6718p+0f},
+                 {56.750f, 112.375f, 0x1.dede12p-2f},
+                 {-33.250f, 108.250f, -0x1.312a1p-2f},
+                 {123.875f, -120.875f, 0x1.2c0628p+1f},
+                 {48.500f, 7.500f, 0x1.6ad8ecp+0f},
+                 {-43.125f, 15.000f, -0x1.3c6e64p+0f},
+                 {0, 3, 0},
+                 {0, -3, 0x1.921fb6p+1f},
+                 {-0.0f, -3, -0x1.921fb6p+1f},
+                 {-2, 0, -0x1.921fb6p+0f}};
+    for (size_t i = 0; i < sizeof(known) / sizeof(*known); i++) {
+        const float angle = bs_atan2f(known[i].y, known[i].x);
+        assert_memory_equal(&angle, &known[i].angle, sizeof(angle));
+    }
+    uint64_t hash = 0xcbf29ce484222325;
+    uint32_t random = 1;
+    for (int i = 0; i < 1000000; i++) {
+        float v[2];
+        for (int k = 0; k < 2; k++) {
+            random = random * 1664525 + 1013904223;
+            v[k] = (float)(int32_t)random * 0x1p-21f;
+        }
+        const float angle = bs_atan2f(v[0], v[1]);
+        uint32_t bits;
+        memcpy(&bits, &angle, sizeof(bits));
+        hash = (hash ^ bits) * 0x100000001b3;
+    }
+    assert_int_equal(hash, UINT64_C(0x78f749dc63336dfd));
 }
 
 static void a_region_without_size_is_not_usable(void **state)
@@ -327,6 +364,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_detections_region_is_mediapipes_own_example),
         cmocka_unit_test(a_region_turns_with_its_points_and_stays_within_half_a_turn),
+        cmocka_unit_test(an_angle_has_the_bits_of_mediapipes_c_library),
         cmocka_unit_test(a_region_without_size_is_not_usable),
         cmocka_unit_test(overlap_ignores_rotation),
         cmocka_unit_test(anchors_lie_in_three_grids),
