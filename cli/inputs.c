@@ -101,9 +101,12 @@ bs_status cli_inputs_add(cli_inputs *inputs, char **words, int count, bs_error *
 bs_status cli_inputs_probe(const bs_input *input, uint64_t memory_limit, bs_video_info *out, bs_error *err)
 {
     const uint64_t MB = 1 << 20, most = 512 * MB, code = 12 * MB; /* pages of libraries that come back while it reads */
-    uint64_t taken = bs_memory_resident() + code, bytes = most;
+    const uint64_t least = 8 *
+                           MB; /* for an ordinary header: with less its numbers, which the refusal tells, are wrong */
+    const uint64_t taken = bs_memory_resident() + code;
+    uint64_t bytes = most;
     if (memory_limit > 0 && memory_limit < taken + most)
-        bytes = memory_limit > taken ? memory_limit - taken : 0;
+        bytes = memory_limit > taken + least ? memory_limit - taken : least;
     bs_status status = bs_memory_narrow(bytes, err);
     if (status == BS_OK)
         status = bs_probe(input, out, err);
