@@ -39,6 +39,7 @@ typedef struct bs_video_info {
     int64_t frames;              /* as the header or the duration tells; 0 where unknown */
     int64_t start_us;            /* presentation time of the first frame */
     int64_t file_size;
+    int64_t packet_bytes; /* of a photo: what its decoder is given of the file; 0 for videos */
     int video_streams, audio_streams;
     char audio_codec[32]; /* "" where there is no sound */
 } bs_video_info;

@@ -223,7 +223,7 @@ static uint64_t demuxer_bytes(const bs_video_info *info)
     uint64_t largest = model_of(info->codec)->traits & INTRA ? mean + mean / 3 : mean * 6;
     uint64_t most = picture_bytes(info) / 5 * 6;
     if (info->photo) /* one packet */
-        return BASE + file;
+        return BASE + (info->packet_bytes > 0 ? (uint64_t)info->packet_bytes : file);
     return BASE + packets * INDEX_ENTRY + (largest < most ? largest : most) * 2;
 }
 

@@ -68,7 +68,7 @@ void bs_av_input_close(bs_av_input *in);
  * in between. */
 bool bs_av_input_is_raw(const bs_av_input *in);
 
-/* The whole file as one packet (photos). */
+/* A photo as one packet: what its decoder needs of the file. */
 bs_status bs_av_input_read_all(bs_av_input *in, AVPacket *packet, bs_error *err);
 
 /* -- what headers claim (claims.c) ------------------------------------------------------------------ */
@@ -136,6 +136,20 @@ typedef struct bs_photo_header {
 
 /* Reads the header of a JPEG, PNG or WebP file. False where it is none, or damaged. */
 bool bs_photo_header_read(int fd, int64_t size, bs_photo_header *out);
+
+/* A photo's file is parts: chunks of PNG and WebP, segments of JPEG, whose last one is the pixels. Kept are those that
+ * make the picture; texts and profiles, which may unpack to gigabytes, and what comes after the picture are not. Of a
+ * damaged file the rest is one part that is kept. */
+typedef struct bs_photo_part {
+    int64_t at, size; /* size 0: there are no more */
+    bool kept, last;  /* last: what follows is not the picture's */
+    uint8_t kind;     /* the file's first byte */
+} bs_photo_part;
+
+bs_photo_part bs_photo_first_part(bs_window *window, int64_t size);
+bs_photo_part bs_photo_next_part(bs_window *window, int64_t size, bs_photo_part part);
+
+int64_t bs_photo_bytes(int fd, int64_t size); /* of all kept parts */
 
 /* The name of a kind of picture that cannot be read, by the file's first bytes; NULL where it is none. */
 const char *bs_photo_kind(int fd);

@@ -239,6 +239,77 @@ bool bs_photo_header_read(int fd, int64_t size, bs_photo_header *out)
     return true;
 }
 
+/* -- what is kept of a photo ------------------------------------------------------------------------------ */
+
+static bool is_listed(const uint8_t type[4], const char *types)
+{
+    for (; *types; types += 4)
+        if (!memcmp(type, types, 4))
+            return true;
+    return false;
+}
+
+enum { JPEG = 0xff, PNG = 0x89, WEBP = 'R' }; /* the first bytes */
+
+bs_photo_part bs_photo_first_part(bs_window *window, int64_t size)
+{
+    uint8_t kind = 0;
+    bs_window_read(window, 0, &kind, 1);
+    const int64_t head = kind == JPEG ? 2 : kind == WEBP ? 12 : 8;
+    return (bs_photo_part){.size = size < head ? size : head, .kept = true, .kind = kind};
+}
+
+/* `left` bytes of a JPEG file begin with a marker, or with what should be one. */
+static int64_t jpeg_part(const bs_window *window, int64_t at, int64_t left, const uint8_t head[8], bs_photo_part *out)
+{
+    enum { JFIF = 0xe0, ADOBE = 0xee, COMMENT = 0xfe }; /* of the application's segments two tell of colour */
+    const int marker = head[1];
+    if (head[0] != 0xff || marker < 0xc0 || (marker >= 0xd0 && marker <= 0xd9))
+        return left;
+    if (marker == 0xff) /* a fill byte */
+        return 1;
+    if (marker == 0xda) { /* the pixels, to the picture's end */
+        const int64_t end = bs_jpeg_end(window->fd, at - 2, at + left);
+        out->last = true;
+        return end > at ? end - at : left;
+    }
+    out->kept = marker != COMMENT && (marker < 0xe0 || marker > 0xef || marker == JFIF || marker == ADOBE);
+    return 2 + AV_RB16(head + 2);
+}
+
+bs_photo_part bs_photo_next_part(bs_window *window, int64_t size, bs_photo_part part)
+{
+    const int64_t at = part.at + part.size, left = size - at;
+    bs_photo_part next = {.at = at, .kept = true, .kind = part.kind};
+    uint8_t head[8];
+    if (left <= 0 || part.last)
+        return next;
+    int64_t length = left;
+    if (left < 8 || !bs_window_read(window, at, head, 8)) {
+        length = left;
+    } else if (part.kind == PNG) {
+        length = INT64_C(12) + AV_RB32(head);
+        next.kept = is_listed(head + 4, "IHDRPLTEtRNSIDATIEND");
+    } else if (part.kind == WEBP) {
+        length = INT64_C(8) + AV_RL32(head + 4) + (AV_RL32(head + 4) & 1);
+        next.kept = is_listed(head, "VP8XVP8 VP8LALPH");
+    } else {
+        length = jpeg_part(window, at, left, head, &next);
+    }
+    next.size = length < left ? length : left;
+    return next;
+}
+
+int64_t bs_photo_bytes(int fd, int64_t size)
+{
+    bs_window window = {.fd = fd};
+    int64_t bytes = 0;
+    for (bs_photo_part part = bs_photo_first_part(&window, size); part.size > 0;
+         part = bs_photo_next_part(&window, size, part))
+        bytes += part.kept ? part.size : 0;
+    return bytes;
+}
+
 const char *bs_photo_kind(int fd)
 {
     static const struct {

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include <libavutil/avstring.h>
+#include <libavutil/intreadwrite.h>
 #include <libavutil/opt.h>
 
 #include "av.h"
@@ -98,25 +99,49 @@ static int refuse_to_open(AVFormatContext *format, AVIOContext **io, const char 
     return AVERROR(EPERM);
 }
 
-bs_status bs_av_input_read_all(bs_av_input *in, AVPacket *packet, bs_error *err)
+/* Bytes from `at` on into `to`, `size` of them. */
+static bs_status read_exactly(bs_av_input *in, int64_t at, uint8_t *to, int64_t size, bs_error *err)
 {
-    const int code = in->size > INT32_MAX / 2 ? AVERROR(ENOMEM) : av_new_packet(packet, (int)in->size);
-    if (code < 0)
-        return bs_av_fail(err, BS_ERR_NOMEM, AVERROR(ENOMEM), "'%s' cannot be read", in->name);
-    in->position = 0;
-    for (int at = 0; at < packet->size;) {
-        const int got = read_packet(in, packet->data + at, packet->size - at);
-        if (got < 0) {
-            av_packet_unref(packet);
-            if (in->error.status)
-                return bs_fail(err, in->error.status, "%s", in->error.text);
+    in->position = at;
+    while (size > 0) {
+        const int got = read_packet(in, to, size < MAX_READ_BYTES ? (int)size : MAX_READ_BYTES);
+        if (got < 0 && in->error.status)
+            return bs_fail(err, in->error.status, "%s", in->error.text);
+        if (got < 0)
             return bs_fail(err, BS_ERR_IO, "'%s' cannot be read: %s", in->name,
                            in->read_error ? strerror(in->read_error) : "it has become shorter");
-        }
-        at += got;
+        to += got;
+        size -= got;
     }
-    packet->flags |= AV_PKT_FLAG_KEY;
     return BS_OK;
+}
+
+bs_status bs_av_input_read_all(bs_av_input *in, AVPacket *packet, bs_error *err)
+{
+    bs_window window = {.fd = in->fd};
+    bs_photo_part part;
+    const int64_t total = bs_photo_bytes(in->fd, in->size);
+    const int code = total > INT32_MAX / 2 ? AVERROR(ENOMEM) : av_new_packet(packet, (int)total);
+    if (code < 0)
+        return bs_av_fail(err, BS_ERR_NOMEM, AVERROR(ENOMEM), "'%s' cannot be read", in->name);
+    bs_status status = BS_OK;
+    int64_t at = 0;
+    for (part = bs_photo_first_part(&window, in->size); !status && part.size > 0;
+         part = bs_photo_next_part(&window, in->size, part)) {
+        if (!part.kept)
+            continue;
+        status = at + part.size <= total
+                     ? read_exactly(in, part.at, packet->data + at, part.size, err)
+                     : bs_fail(err, BS_ERR_IO, "'%s' cannot be read: it is being changed", in->name);
+        at += part.size;
+    }
+    if (!status && in->photo_codec == AV_CODEC_ID_WEBP && total >= 12) /* its length without what was left out */
+        AV_WL32(packet->data + 4, (uint32_t)(total - 8));
+    if (status)
+        av_packet_unref(packet);
+    else
+        packet->flags |= AV_PKT_FLAG_KEY;
+    return status;
 }
 
 /* -- the file ---------------------------------------------------------------------------------------- */
@@ -191,6 +216,7 @@ static bs_status describe_photo(bs_av_input *in, const bs_photo_header *photo, i
     info->full_range = bs_is_full_range(photo->format, AVCOL_RANGE_UNSPECIFIED);
     info->frames = 1;
     info->video_streams = 1;
+    info->packet_bytes = bs_photo_bytes(in->fd, in->size);
     return BS_OK;
 }
 

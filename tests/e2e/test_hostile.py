@@ -4,6 +4,7 @@ import os
 import pathlib
 import re
 import struct
+import zlib
 
 import kit
 
@@ -273,6 +274,32 @@ class Hostile(kit.Case):
                 rows.append(kit.rows(self.tmp / "results" / pathlib.Path(name).stem))
                 self.assertEqual(rows[-1], rows[0])
                 self.assertTrue(rows[0])
+
+    def test_what_a_photo_says_beside_its_pixels_costs_nothing(self):
+        """Texts and profiles of a megabyte that unpack to a gigabyte, and long ones."""
+        packer = zlib.compressobj(9)
+        bomb = b"".join(packer.compress(bytes(1 << 24)) for _ in range(64)) + packer.flush()
+
+        def png_chunk(kind, data):
+            return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        photos = {}
+        for name in ("png", "jpg", "webp"):
+            path = self.tmp / f"plain.{name}"
+            kit.ffmpeg("-f", "lavfi", "-i", "testsrc2=s=320x240", "-frames:v", 1, path)
+            photos[name] = path.read_bytes()
+        plain, at = photos["png"], photos["png"].index(b"IDAT") - 4
+        made = {"ztxt.png": plain[:at] + png_chunk(b"zTXt", b"Comment\0\0" + bomb) + plain[at:],
+                "iccp.png": plain[:at] + png_chunk(b"iCCP", b"x\0\0" + bomb) + plain[at:],
+                "text.png": plain[:at] + png_chunk(b"tEXt", b"Comment\0" + bytes(50 << 20)) + plain[at:],
+                "app.jpg": photos["jpg"][:2] + (b"\xff\xef\xff\xff" + bytes(65533)) * 1000 + photos["jpg"][2:],
+                "trailer.jpg": photos["jpg"] + bytes(50 << 20),
+                "exif.webp": chunk(b"RIFF", photos["webp"][8:], chunk(b"EXIF", bytes(50 << 20)))}
+        for name, content in made.items():
+            with self.subTest(name):
+                stem, kind = name.split(".")
+                self.run_within("process", self.made(name, content), [0], limit_mb=36)
+                self.process("-q", self.tmp / f"plain.{kind}")
+                self.assertEqual((self.tmp / "results" / stem / "output.jpg").read_bytes(), (self.tmp / "results/plain/output.jpg").read_bytes())
 
     def test_a_header_of_60000_by_60000_pixels_is_refused(self):
         sentence = "pixels|how large|decoded|cannot be read"
