@@ -31,7 +31,7 @@ typedef struct bs_submission {
     int input;
     bool finished; /* lock */
     int attempts;
-    uint64_t memory; /* that the next probe of it may take; 0: PROBE_FIRST */
+    uint64_t memory;  /* that the next probe of it may take; 0: PROBE_FIRST */
     bs_probed probed; /* once finished */
     struct bs_submission *next;
 } bs_submission;

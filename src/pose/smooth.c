@@ -16,20 +16,21 @@ float bs_low_pass_next(bs_low_pass *f, float value, float alpha)
     return result;
 }
 
-void bs_one_euro_init(bs_one_euro *f, float min_cutoff, float beta, float derivative_cutoff)
-{
-    f->min_cutoff = min_cutoff;
-    f->beta = beta;
-    f->derivative_cutoff = derivative_cutoff;
-    bs_one_euro_reset(f);
-}
-
-void bs_one_euro_reset(bs_one_euro *f)
+/* The next values pass through unchanged. */
+static void reset(bs_one_euro *f)
 {
     f->frequency = 30;
     f->last_ns = -1;
     memset(f->value, 0, sizeof(f->value));
     memset(f->derivative, 0, sizeof(f->derivative));
+}
+
+void bs_one_euro_init(bs_one_euro *f, float min_cutoff, float beta, float derivative_cutoff)
+{
+    f->min_cutoff = min_cutoff;
+    f->beta = beta;
+    f->derivative_cutoff = derivative_cutoff;
+    reset(f);
 }
 
 static float smoothing_factor(double cutoff, double frequency)
@@ -111,6 +112,6 @@ void bs_smoother_next(bs_smoother *s, bs_body *body, int64_t time_us, int width,
 
 void bs_smoother_miss(bs_smoother *s)
 {
-    bs_one_euro_reset(&s->image);
-    bs_one_euro_reset(&s->aux);
+    reset(&s->image);
+    reset(&s->aux);
 }

@@ -26,7 +26,6 @@ typedef struct bs_one_euro {
 } bs_one_euro;
 
 void bs_one_euro_init(bs_one_euro *f, float min_cutoff, float beta, float derivative_cutoff);
-void bs_one_euro_reset(bs_one_euro *f); /* the next values pass through unchanged */
 /* Filters `count` values in place. A time that is not later than the last one changes nothing. */
 void bs_one_euro_next(bs_one_euro *f, int64_t time_ns, float scale, float *values, int count);
 
