@@ -40,6 +40,12 @@ function say(id: string, text: string): void {
   if (target.textContent !== text) target.textContent = text
 }
 
+/* Whoever works with the keyboard goes on here, where what had the focus is gone. */
+function takeUpFocus(id: string): void {
+  const focused = document.activeElement
+  if (!focused || focused === document.body || focused.closest("[hidden], :disabled")) element(id).focus()
+}
+
 function complain(sentence: string | null): void {
   show("error", sentence !== null)
   say("error", sentence ?? "")
@@ -81,6 +87,7 @@ function startUpload(): void {
   show("result", false)
   show("job", true)
   show("cancel", true)
+  takeUpFocus("job-title")
 
   upload = new XMLHttpRequest()
   upload.upload.onprogress = (e) => {
@@ -96,6 +103,7 @@ function startUpload(): void {
     if (request.status !== 200) {
       show("job", false)
       complain(sentenceOf(request.responseText, request.status))
+      takeUpFocus("start")
       return
     }
     location.hash = `job=${JSON.parse(request.responseText).job_id}`
@@ -105,6 +113,7 @@ function startUpload(): void {
     element<HTMLButtonElement>("start").disabled = false
     show("job", false)
     complain("The upload broke off: the server cannot be reached.")
+    takeUpFocus("start")
   }
   upload.open("POST", "/api/upload")
   const key = element<HTMLInputElement>("key").value
@@ -135,6 +144,7 @@ function showJob(job: Job): boolean {
   if (job.status === "failed") complain(job.error || job.message)
   if (job.status === "completed") showResult(job)
   show("new", over && job.status !== "completed")
+  takeUpFocus(job.status === "completed" ? "result-title" : over ? "start" : "job-title")
   if (over) stream?.close()
   return over
 }
@@ -180,6 +190,7 @@ async function cancel(): Promise<void> {
     upload = null
     element<HTMLButtonElement>("start").disabled = false
     show("job", false)
+    takeUpFocus("start")
   } else if (current) {
     await change("POST", `/api/cancel/${current}`)
   }
@@ -322,6 +333,7 @@ async function showVersion(): Promise<void> {
 function readAddress(): void {
   const id = /^#job=([0-9a-f]{32})$/.exec(location.hash)?.[1]
   if (id && id !== current) follow(id)
+  if (!id && current) startAnew() // back to before the job
 }
 
 /* -- what calls what -------------------------------------------------------------------------------- */
