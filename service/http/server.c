@@ -218,7 +218,8 @@ static void write_part(bs_request *r)
 }
 
 /* A part of an upload goes to the disk in its lane. libmicrohttpd moves what it has in memory even while a connection
- * is suspended: hence a copy. One byte is left with it, so that it asks again as soon as the part is written. */
+ * is suspended: hence a copy. One byte is left with it, so that it asks again as soon as the part is written. Not of
+ * the last part: then it asks anyway, and must not look for more, since the client may have closed its side. */
 static enum MHD_Result take_part(bs_request *r, const char *data, size_t *size)
 {
     if (r->part_done) { /* what comes after the byte that was left is the next part */
@@ -239,7 +240,8 @@ static enum MHD_Result take_part(bs_request *r, const char *data, size_t *size)
         return MHD_NO;
     memcpy(r->part, data, *size);
     r->part_size = *size;
-    *size = 1;
+    r->body_size += *size;
+    *size = r->body_size < r->declared ? 1 : 0;
     bs_sockets_hold(r->http->sockets, r->socket, true);
     MHD_suspend_connection(r->connection);
     if (bs_lane_put(r->http->disk, r, write_part))
@@ -301,6 +303,8 @@ static void answer_request(bs_request *r)
 /* The request is complete: answered here and now, or put into a lane. */
 static enum MHD_Result finish(bs_request *r)
 {
+    if (r->part_done && !r->part_ok)
+        return MHD_NO;
     if (r->upload && !bs_upload_end(r))
         return send_answer(r);
     if (r->route->at_once && r->route->at_once(r))

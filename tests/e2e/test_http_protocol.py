@@ -226,6 +226,16 @@ class Protocol(unittest.TestCase):
         self.assertEqual(answer.status, 200, answer.body)
         self.assertEqual(self.s.request("DELETE", f"/api/cleanup/{answer.json()['job_id']}").status, 200)
 
+    def test_a_client_that_closes_its_side_after_the_last_byte_is_answered(self):
+        body, kind = form(made_video())
+        head = f"POST /api/upload HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Type: {kind}\r\n".encode()
+        for _ in range(5):
+            got = raw(self.s, head + b"Content-Length: %d\r\n\r\n" % len(body) + body, half_close=True)
+            self.assertTrue(got.startswith(b"HTTP/1.1 200"), got[:200])
+            job = json.loads(got.split(b"\r\n\r\n", 1)[1])["job_id"]
+            self.assertEqual(self.s.wait(job)["status"], "completed")
+            self.assertEqual(self.s.request("DELETE", f"/api/cleanup/{job}").status, 200)
+
     def test_a_length_that_lies(self):
         body, kind = form(made_video())
         head = f"POST /api/upload HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Type: {kind}\r\n".encode()
