@@ -51,6 +51,8 @@ static bs_status check_options(const bs_pose_options *o, bs_error *err)
         return bs_fail(err, BS_ERR_USAGE, "num_people is %d: it must be 1 to %d", o->num_people, BS_MAX_PEOPLE);
     if ((unsigned)o->mode > BS_MODE_QUALITY)
         return bs_fail(err, BS_ERR_USAGE, "mode is %d: it must be one of bs_mode", (int)o->mode);
+    if (o->threads < 0)
+        return bs_fail(err, BS_ERR_USAGE, "threads is %d: it must be 1 or more", o->threads);
     if (o->enable_segmentation && o->num_people > 1)
         return bs_fail(err, BS_ERR_USAGE, "a segmentation mask is of one person: num_people must be 1");
     return BS_OK;

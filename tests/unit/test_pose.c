@@ -359,6 +359,30 @@ static void a_folder_without_models_is_named_in_one_sentence(void **state)
     bs_models_close(&models);
 }
 
+static void options_out_of_their_range_are_refused_by_name(void **state)
+{
+    bs_pose_options wrong[7];
+    static const char *const names[7] = {
+        "num_people", "num_people", "model_complexity", "min_detection_confidence", "min_tracking_confidence",
+        "threads",    "mode"};
+    for (int i = 0; i < 7; i++)
+        wrong[i] = bs_pose_defaults();
+    wrong[0].num_people = 0;
+    wrong[1].num_people = BS_MAX_PEOPLE + 1;
+    wrong[2].model_complexity = BS_MODEL_KINDS;
+    wrong[3].min_detection_confidence = NAN;
+    wrong[4].min_tracking_confidence = 1.5f;
+    wrong[5].threads = -1;
+    wrong[6].mode = (bs_mode)99;
+    for (int i = 0; i < 7; i++) {
+        bs_pose *pose = NULL;
+        bs_error err = {0};
+        assert_int_equal(bs_pose_open(&pose, NULL, &wrong[i], &err), BS_ERR_USAGE);
+        assert_null(pose);
+        assert_non_null(strstr(err.text, names[i]));
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -382,6 +406,7 @@ int main(void)
         cmocka_unit_test(names_are_mediapipes_in_lower_case),
         cmocka_unit_test(connections_join_landmarks_that_exist_and_none_twice),
         cmocka_unit_test(a_folder_without_models_is_named_in_one_sentence),
+        cmocka_unit_test(options_out_of_their_range_are_refused_by_name),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
