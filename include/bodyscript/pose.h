@@ -101,7 +101,7 @@ typedef struct bs_pose_options {
     int num_people;    /* 1: MediaPipe Pose; more: MediaPipe Tasks' rules (blazepose.md 17) */
     bs_mode mode;      /* BS_MODE_FAST: no extra tries. Only the extra tries of smart and
                           quality are taken from it; the model is model_complexity's */
-    int threads;       /* 1: threads inside one inference */
+    int threads;       /* 1: threads inside one inference, the caller's included; 0 is 1 too */
     const char *isa;   /* NULL: the best of this CPU; "portable", "sse2", "avx2", "avx512", "neon" */
     bool drop_weights; /* false; true: weights leave memory once they were used (lite 4, full 8, heavy 29 MB less are
                           resident, for some 2 % of the time) */
