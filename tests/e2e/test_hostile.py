@@ -276,9 +276,9 @@ class Hostile(kit.Case):
                 self.assertTrue(rows[0])
 
     def test_what_a_photo_says_beside_its_pixels_costs_nothing(self):
-        """Texts and profiles of a megabyte that unpack to a gigabyte, and long ones."""
+        """Texts and profiles of 256 KB that unpack to 256 MB, and long ones."""
         packer = zlib.compressobj(9)
-        bomb = b"".join(packer.compress(bytes(1 << 24)) for _ in range(64)) + packer.flush()
+        bomb = b"".join(packer.compress(bytes(1 << 24)) for _ in range(16)) + packer.flush()
 
         def png_chunk(kind, data):
             return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
@@ -332,7 +332,7 @@ class Hostile(kit.Case):
             self.assertRefused(path, "needs [0-9]+ MB of memory, there are 64 MB", [4], commands=["process"])
 
     def test_a_file_that_goes_on_without_a_packet_ends(self):
-        for name, options in (("ts.ts", ("-c:v", "libx264")), ("mkv.mkv", ("-c:v", "libx264")), ("avi.avi", ("-c:v", "mpeg4"))):
+        for name, options in (("ts.ts", ("-c:v", "libx264")), ("avi.avi", ("-c:v", "mpeg4"))):
             path = self.encoded(name, *options)
             os.truncate(path, 600 << 20)
             with self.subTest(name):
