@@ -307,16 +307,16 @@ class Protocol(unittest.TestCase):
     def test_where_a_request_ends_is_beyond_doubt(self):
         cancel = b"POST /api/cancel/" + b"0" * 32 + b" HTTP/1.1\r\n"
         smuggled = b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n"
-        for data, status in (
-                (cancel + b"Host: x\r\nContent-Length: 4\r\nContent-Length: 0\r\n\r\n" + smuggled, 400),
-                (cancel + b"Host: x\r\nContent-Length: 4\r\nContent-Length: 4\r\n\r\nabcd" + smuggled, 400),
-                (cancel + b"Host: x\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n" + smuggled, 400),
-                (cancel + b"Host: x\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n" + smuggled, 501),
-                (cancel + b"Host: x\r\nTransfer-Encoding: identity\r\n\r\n" + smuggled, 501),
-                (b"GET /livez HTTP/1.1\r\n\r\n" + smuggled, 400),
-                (b"GET /livez HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n" + smuggled, 400)):
+        for data, statuses in (  # 400: by newer libmicrohttpd itself
+                (cancel + b"Host: x\r\nContent-Length: 4\r\nContent-Length: 0\r\n\r\n" + smuggled, [400]),
+                (cancel + b"Host: x\r\nContent-Length: 4\r\nContent-Length: 4\r\n\r\nabcd" + smuggled, [400]),
+                (cancel + b"Host: x\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n" + smuggled, [400]),
+                (cancel + b"Host: x\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n" + smuggled, [501, 400]),
+                (cancel + b"Host: x\r\nTransfer-Encoding: identity\r\n\r\n" + smuggled, [501, 400]),
+                (b"GET /livez HTTP/1.1\r\n\r\n" + smuggled, [400]),
+                (b"GET /livez HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n" + smuggled, [400])):
             got = raw(self.s, data, timeout=5)
-            self.assertTrue(got.startswith(b"HTTP/1.1 %d " % status), (data, got[:200]))
+            self.assertIn(got[:13], [b"HTTP/1.1 %d " % status for status in statuses], data)
             self.assertEqual(got.count(b"HTTP/1.1"), 1, data)
             self.assertIn("detail", json.loads(got.split(b"\r\n\r\n", 1)[1]))
         self.assertTrue(raw(self.s, b"GET /livez HTTP/1.0\r\n\r\n").startswith(b"HTTP/1.1 200 "))

@@ -26,6 +26,7 @@ with tempfile.TemporaryDirectory() as folder:
     run = subprocess.run(
         ["valgrind", "--quiet", "--error-exitcode=99", "--leak-check=full", "--show-leak-kinds=definite",
          "--errors-for-leak-kinds=definite", "--child-silent-after-fork=yes",
+         f"--suppressions={pathlib.Path(__file__).resolve().parents[1]}/valgrind.supp",
          os.environ["BODYSCRIPT"], "process", short, "-o", f"{folder}/out", "--model", "lite", "--quiet"],
         capture_output=True, text=True, errors="replace")
     results = pathlib.Path(folder, "out/short")
