@@ -326,7 +326,9 @@ bs_status bs_mp4_set_sound(bs_mp4 *m, const AVCodecParameters *sound, bs_error *
 #else
     t->channels = sound->channels;
 #endif
-    t->private_size = sound->extradata_size;
+    /* bs_mp4_takes_sound() has bounded it, but for MP3, which has none here: what other containers keep with it may be
+     * of any length. */
+    t->private_size = sound->codec_id == AV_CODEC_ID_MP3 ? 0 : sound->extradata_size;
     if (t->private_size > 0)
         memcpy(t->private, sound->extradata, (size_t)t->private_size);
     return BS_OK;

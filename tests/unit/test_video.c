@@ -19,6 +19,7 @@
 #include "video/av.h"
 #include "video/clock.h"
 #include "video/draw.h"
+#include "video/mp4.h"
 #include "video/reader.h"
 #include "video/scale.h"
 #include "video/writer.h"
@@ -358,6 +359,32 @@ static void a_written_video_has_its_index_first_and_its_own_times(void **state)
     close(fd);
 }
 
+/* AVI and Matroska may keep 64 KB of anything with MP3, which MP4 has no place for. */
+static void what_a_container_keeps_with_mp3_stays_there(void **state)
+{
+    enum { LARGE = 60000 };
+    bs_error err = {0};
+    bs_mp4 *mp4;
+    const int fd = memory_file();
+    AVCodecParameters *sound = avcodec_parameters_alloc();
+    assert_non_null(sound);
+    sound->codec_type = AVMEDIA_TYPE_AUDIO;
+    sound->codec_id = AV_CODEC_ID_MP3;
+    sound->sample_rate = 44100;
+    sound->extradata = av_mallocz(LARGE + AV_INPUT_BUFFER_PADDING_SIZE);
+    sound->extradata_size = LARGE;
+    assert_non_null(sound->extradata);
+    memset(sound->extradata, 'A', LARGE);
+    assert_int_equal(bs_mp4_open(&mp4, fd, &err), BS_OK);
+    assert_int_equal(bs_mp4_set_sound(mp4, sound, &err), BS_OK);
+    assert_int_equal(bs_mp4_write_sound(mp4, (const uint8_t *)"sound", 5, 0, &err), BS_OK);
+    assert_int_equal(bs_mp4_finish(mp4, 0, 1152, &err), BS_OK);
+    assert_true(lseek(fd, 0, SEEK_END) < 1000);
+    bs_mp4_close(&mp4);
+    avcodec_parameters_free(&sound);
+    close(fd);
+}
+
 static void a_single_frame_is_a_video_too(void **state)
 {
     const int64_t time = 0;
@@ -516,6 +543,7 @@ int main(void)
         cmocka_unit_test(a_frame_of_another_shape_is_fitted_and_the_skeleton_with_it),
         cmocka_unit_test(left_and_right_have_their_own_colours_and_the_unseen_fades),
         cmocka_unit_test(a_written_video_has_its_index_first_and_its_own_times),
+        cmocka_unit_test(what_a_container_keeps_with_mp3_stays_there),
         cmocka_unit_test(a_single_frame_is_a_video_too),
         cmocka_unit_test(a_video_that_was_cut_off_gives_what_it_has_and_says_so),
         cmocka_unit_test(stills_are_photos_that_can_be_read_again),
