@@ -103,16 +103,21 @@ typedef struct stage_thread {
     bool started;
 } stage_thread;
 
+static void count_running(bs_job_run *job, int by)
+{
+    pthread_mutex_lock(&job->lock);
+    job->running += by;
+    pthread_cond_signal(&job->ended);
+    pthread_mutex_unlock(&job->lock);
+}
+
 static void *stage_main(void *opaque)
 {
     stage_thread *stage = opaque;
     bs_job_run *job = stage->job;
     pthread_setname_np(pthread_self(), stage->name);
     stage->run(job);
-    pthread_mutex_lock(&job->lock);
-    job->running--;
-    pthread_cond_signal(&job->ended);
-    pthread_mutex_unlock(&job->lock);
+    count_running(job, -1);
     return NULL;
 }
 
@@ -121,11 +126,11 @@ static bs_status start_stage(stage_thread *stage, bs_error *err)
     pthread_attr_t attributes;
     pthread_attr_init(&attributes);
     pthread_attr_setstacksize(&attributes, BS_PLAN_STACK);
-    stage->job->running++;
+    count_running(stage->job, 1); /* stages that were started before may be ending by now */
     int failure = pthread_create(&stage->thread, &attributes, stage_main, stage);
     pthread_attr_destroy(&attributes);
     if (failure) {
-        stage->job->running--;
+        count_running(stage->job, -1);
         return bs_fail(err, BS_ERR_NOMEM, "a thread of the job cannot be started: %s", strerror(failure));
     }
     stage->started = true;
