@@ -94,9 +94,10 @@ int64_t bs_jpeg_end(int fd, int64_t from, int64_t size)
  * previews (CIPA DC-007, "MPF"). */
 static bool read_jpeg_header(int fd, int64_t from, int64_t size, bs_photo_header *out, bool *several)
 {
+    bs_window w = {.fd = fd};
     for (int64_t at = from + 2; at + 4 <= size;) {
-        uint8_t marker[4], frame[9 + 6];
-        if (!read_at(fd, at, marker, 4) || marker[0] != 0xff)
+        uint8_t marker[4], frame[9];
+        if (!bs_window_read(&w, at, marker, 4) || marker[0] != 0xff)
             return false;
         if (marker[1] == 0xff) { /* fill byte */
             at++;
@@ -106,7 +107,7 @@ static bool read_jpeg_header(int fd, int64_t from, int64_t size, bs_photo_header
         const bool start_of_frame = marker[1] >= 0xc0 && marker[1] <= 0xcf && marker[1] != 0xc4 && marker[1] != 0xc8 &&
                                     marker[1] != 0xcc;
         if (start_of_frame) {
-            if (length < 11 || !read_at(fd, at + 4, frame, 9))
+            if (length < 11 || !bs_window_read(&w, at + 4, frame, 9))
                 return false;
             out->bit_depth = frame[0];
             out->height = AV_RB16(frame + 1);
@@ -118,7 +119,7 @@ static bool read_jpeg_header(int fd, int64_t from, int64_t size, bs_photo_header
             return false; /* pixels, or the end, and no size yet */
         uint8_t name[6] = {0};
         if (length >= 8)
-            read_at(fd, at + 4, name, 6);
+            bs_window_read(&w, at + 4, name, 6);
         if (marker[1] == 0xe1 && !memcmp(name, "Exif\0", 6))
             out->exif_orientation = exif_orientation_at(fd, at + 10, length - 8);
         *several |= marker[1] == 0xe2 && !memcmp(name, "MPF", 4);
@@ -266,8 +267,10 @@ static int64_t jpeg_part(const bs_window *window, int64_t at, int64_t left, cons
     const int marker = head[1];
     if (head[0] != 0xff || marker < 0xc0 || (marker >= 0xd0 && marker <= 0xd9))
         return left;
-    if (marker == 0xff) /* a fill byte */
+    if (marker == 0xff) { /* a fill byte: there may be millions, and each would be read by itself */
+        out->kept = false;
         return 1;
+    }
     if (marker == 0xda) { /* the pixels, to the picture's end */
         const int64_t end = bs_jpeg_end(window->fd, at - 2, at + left);
         out->last = true;
@@ -359,12 +362,11 @@ static unsigned take_golomb(bits *b)
 
 static void skip_scaling_list(bits *b, int count)
 {
-    int last = 8, next = 8;
+    unsigned last = 8, next = 8;
     for (int i = 0; i < count; i++) {
         if (next) {
             const unsigned code = take_golomb(b);
-            const int delta = code & 1 ? (int)(code / 2 + 1) : -(int)(code / 2);
-            next = (last + delta) & 255;
+            next = (last + (code & 1 ? code / 2 + 1 : 0 - code / 2)) & 255;
         }
         last = next ? next : last;
     }

@@ -40,7 +40,8 @@ static bool has_grown(bs_av_input *in)
     if (!in->grown || in->unasked < MAX_READ_BYTES)
         return false;
     in->unasked = 0;
-    in->stopped = in->grown(in->opaque, &in->error) != BS_OK;
+    if (in->grown(in->opaque, &in->error) != BS_OK)
+        in->stopped = true; /* never back to false: another thread may have set it meanwhile */
     return in->stopped;
 }
 
@@ -378,11 +379,11 @@ static void describe_times(const bs_av_input *in, const AVStream *stream, bs_vid
         info->duration_us = in->format->duration;
     if (stream->start_time != AV_NOPTS_VALUE)
         info->start_us = av_rescale_q(stream->start_time, stream->time_base, AV_TIME_BASE_Q);
+    if (info->duration_us < 0) /* too long to be told in microseconds */
+        info->duration_us = 0;
     /* Matroska counts from zero, not from the first frame. */
     if (info->start_us > 0 && !strcmp(info->container, "matroska,webm"))
-        info->duration_us -= info->start_us;
-    if (info->duration_us < 0)
-        info->duration_us = 0;
+        info->duration_us = info->duration_us > info->start_us ? info->duration_us - info->start_us : 0;
     const double by_time = (double)info->duration_us / 1e6 * info->frame_rate;
     info->frames = by_time < 1e15 ? (int64_t)(by_time + 0.5) : 0;
     /* The header's count counts packets: more than are shown where an edit list cuts. */

@@ -5,6 +5,7 @@
 #include "sound.h"
 
 enum { MAX_BYTES = 2 << 20 };
+static const int64_t MAX_TIME_US = INT64_C(1000000) * 3600 * 24 * 365; /* from the first frame: a year */
 
 bs_status bs_sound_open(bs_sound **out, const AVCodecParameters *parameters, AVRational time_base, bs_error *err)
 {
@@ -100,6 +101,18 @@ bool bs_sound_overflowed(bs_sound *sound)
     return overflowed;
 }
 
+/* From the first frame's; BS_NO_TIME too where the stamp is beyond all reason, so that it can be reckoned with. */
+static int64_t time_of(const bs_sound *sound, const AVPacket *packet)
+{
+    const int64_t stamp = packet->pts != AV_NOPTS_VALUE ? packet->pts : packet->dts;
+    const int64_t raw = stamp == AV_NOPTS_VALUE ? BS_NO_TIME : av_rescale_q(stamp, sound->time_base, AV_TIME_BASE_Q);
+    int64_t time;
+    if (raw == BS_NO_TIME || __builtin_sub_overflow(raw, sound->origin_us, &time) || time < -MAX_TIME_US ||
+        time > MAX_TIME_US)
+        return BS_NO_TIME;
+    return time;
+}
+
 bs_sound_packet *bs_sound_take(bs_sound *sound)
 {
     pthread_mutex_lock(&sound->lock);
@@ -109,9 +122,7 @@ bs_sound_packet *bs_sound_take(bs_sound *sound)
         if (!sound->first)
             sound->end = &sound->first;
         sound->bytes -= (size_t)item->packet->size;
-        const int64_t raw = item->packet->pts != AV_NOPTS_VALUE ? item->packet->pts : item->packet->dts;
-        item->time_us = raw == AV_NOPTS_VALUE ? BS_NO_TIME
-                                              : av_rescale_q(raw, sound->time_base, AV_TIME_BASE_Q) - sound->origin_us;
+        item->time_us = time_of(sound, item->packet);
         item->next = NULL;
     }
     pthread_mutex_unlock(&sound->lock);

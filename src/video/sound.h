@@ -15,7 +15,7 @@
 
 typedef struct bs_sound_packet {
     struct bs_sound_packet *next;
-    int64_t time_us; /* from the first frame's presentation; negative: before it */
+    int64_t time_us; /* from the first frame's presentation; negative: before it; BS_NO_TIME: not known */
     AVPacket *packet;
 } bs_sound_packet;
 

@@ -22,6 +22,7 @@
 #include "video/mp4.h"
 #include "video/reader.h"
 #include "video/scale.h"
+#include "video/sound.h"
 #include "video/writer.h"
 
 /* -- clock -------------------------------------------------------------------------------------------- */
@@ -385,6 +386,37 @@ static void what_a_container_keeps_with_mp3_stays_there(void **state)
     close(fd);
 }
 
+static int64_t time_of_sound(int64_t stamp, int64_t origin_us)
+{
+    bs_error err = {0};
+    bs_sound *sound;
+    AVCodecParameters *parameters = avcodec_parameters_alloc();
+    AVPacket *packet = av_packet_alloc();
+    assert_true(parameters && packet);
+    assert_int_equal(bs_sound_open(&sound, parameters, (AVRational){1, 1000}, &err), BS_OK);
+    bs_sound_set_origin(sound, origin_us);
+    packet->pts = stamp;
+    assert_int_equal(bs_sound_push(sound, packet, &err), BS_OK);
+    bs_sound_packet *item = bs_sound_take(sound);
+    assert_non_null(item);
+    const int64_t time_us = item->time_us;
+    bs_sound_packet_free(item);
+    bs_sound_close(&sound);
+    av_packet_free(&packet);
+    avcodec_parameters_free(&parameters);
+    return time_us;
+}
+
+static void a_stamp_of_sound_beyond_reason_is_none(void **state)
+{
+    assert_int_equal(time_of_sound(5040, 5000000), 40000);
+    assert_int_equal(time_of_sound(4960, 5000000), -40000);
+    assert_int_equal(time_of_sound(AV_NOPTS_VALUE, 5000000), BS_NO_TIME);
+    assert_int_equal(time_of_sound(INT64_MAX - 1, 5000000), BS_NO_TIME); /* no int64_t of microseconds */
+    assert_int_equal(time_of_sound(-INT64_MAX / 1000, INT64_MAX), BS_NO_TIME);
+    assert_int_equal(time_of_sound(INT64_MAX / 2000, 0), BS_NO_TIME);
+}
+
 static void a_single_frame_is_a_video_too(void **state)
 {
     const int64_t time = 0;
@@ -446,6 +478,34 @@ static void check_still(bs_still_format format, const char *container)
     bs_video_frame_unref(&frame);
     bs_video_scaler_close(&scaler);
     close(fd);
+}
+
+/* A marker may have any number of 0xff in front of it. */
+static void a_jpeg_s_fill_bytes_are_not_part_of_the_picture(void **state)
+{
+    enum { FILL = 5000 };
+    bs_error err = {0};
+    bs_video_scaler *scaler;
+    const void *data;
+    size_t size;
+    uint8_t fill[FILL];
+    memset(fill, 0xff, sizeof(fill));
+    assert_int_equal(bs_video_scaler_open(&scaler, &err), BS_OK);
+    bs_video_frame *frame = make_frame(AV_PIX_FMT_YUV420P, 64, 48, 0);
+    assert_int_equal(bs_video_frame_encode(scaler, frame, BS_STILL_JPEG, 90, 0, &data, &size, &err), BS_OK);
+    const int plain = memory_file(), filled = memory_file();
+    assert_int_equal(write(plain, data, size), size);
+    assert_int_equal(write(filled, data, 2), 2);
+    assert_int_equal(write(filled, fill, FILL), FILL);
+    assert_int_equal(write(filled, (const uint8_t *)data + 2, size - 2), size - 2);
+    bs_photo_header header;
+    assert_true(bs_photo_header_read(filled, (int64_t)size + FILL, &header));
+    assert_int_equal(header.width, 64);
+    assert_int_equal(bs_photo_bytes(filled, (int64_t)size + FILL), bs_photo_bytes(plain, (int64_t)size));
+    close(plain);
+    close(filled);
+    bs_video_frame_unref(&frame);
+    bs_video_scaler_close(&scaler);
 }
 
 static void stills_are_photos_that_can_be_read_again(void **state)
@@ -544,9 +604,11 @@ int main(void)
         cmocka_unit_test(left_and_right_have_their_own_colours_and_the_unseen_fades),
         cmocka_unit_test(a_written_video_has_its_index_first_and_its_own_times),
         cmocka_unit_test(what_a_container_keeps_with_mp3_stays_there),
+        cmocka_unit_test(a_stamp_of_sound_beyond_reason_is_none),
         cmocka_unit_test(a_single_frame_is_a_video_too),
         cmocka_unit_test(a_video_that_was_cut_off_gives_what_it_has_and_says_so),
         cmocka_unit_test(stills_are_photos_that_can_be_read_again),
+        cmocka_unit_test(a_jpeg_s_fill_bytes_are_not_part_of_the_picture),
         cmocka_unit_test(what_is_no_video_is_said_to_be_none),
         cmocka_unit_test(nothing_that_points_elsewhere_is_followed),
         cmocka_unit_test(claims_are_refused_before_memory_is_spent),
