@@ -36,7 +36,7 @@ QUIET = LOAD <= os.cpu_count() / 4
 CLIP_720P = ROOT.parent / "shared/media/videos/pexels_group_exercise_720p.mp4"
 # What src/video/writer.c asks of libx264 for output.mp4; ffmpeg is given the same, and key frames as far apart.
 ENCODER = ["-c:v", "libx264", "-preset", "veryfast", "-profile:v", "high", "-crf", "23", "-pix_fmt", "yuv420p",
-           "-x264-params", "rc-lookahead=10:sync-lookahead=0:lookahead-threads=1"]
+           "-x264-params", "rc-lookahead=10:subme=1:weightp=0:sync-lookahead=0:lookahead-threads=1"]
 KEY_SECONDS = 2
 SECONDS, MAX_WIDTH, INTERVAL = 10, 720, 3  # the program's own defaults
 PYTHON_SERVICE = 83  # seconds that the replaced service took for 10 s of 720p, all frames: 83 to 102, on its machine
