@@ -15,6 +15,8 @@
 
 #include <bodyscript/status.h>
 
+enum { BS_CONCURRENT_MOST = 256 }; /* what MAX_CONCURRENT_PROCESSING takes: the worker has room for so many */
+
 /* INT(field, NAME, default, min, max, meaning)   whole numbers; default -1 with a dynamic meaning: see the text
  * BOOL(field, NAME, default, meaning)            true/false, yes/no, on/off, 1/0
  * TEXT(field, NAME, default, meaning)            NULL: none
@@ -28,7 +30,8 @@
     CHOICE(frame_format, FRAME_FORMAT, 0, "jpg|png", "format of saved frames") \
     BOOL(save_frames, SAVE_FRAMES, false, "keep the analysed frames as files") \
     INT(max_video_width, MAX_VIDEO_WIDTH, 720, 0, 16384, "width of the overlay video at most; 0: as the input") \
-    INT(max_concurrent_processing, MAX_CONCURRENT_PROCESSING, 2, 1, 256, "jobs at a time; also bounded by memory") \
+    INT(max_concurrent_processing, MAX_CONCURRENT_PROCESSING, 2, 1, BS_CONCURRENT_MOST, \
+        "jobs at a time; also bounded by memory") \
     INT(max_pending_jobs, MAX_PENDING_JOBS, 10, 1, 1000000, "queued jobs; one more is answered 503") \
     INT(job_max_age_seconds, JOB_MAX_AGE_SECONDS, 3600, 1, 31536000, \
         "finished jobs and their files are removed when older") \

@@ -26,7 +26,8 @@ enum {
     CONNECTIONS_MIN = 256,
     CONNECTIONS_MAX = 4096,
     CONNECTIONS_SHARE = 20,  /* one part in so many of the memory limit, at most, is for connections */
-    SPARE_DESCRIPTORS = 256, /* beside connections: files that are served, uploads, the store, jobs */
+    SPARE_DESCRIPTORS = 256, /* beside connections: files that are served, uploads, the store */
+    JOB_DESCRIPTORS = 8,     /* of a job that runs: its channel, what it writes, a saved frame */
     BODY_DRAINED = 1 << 24,  /* of a refused body whose length was not told */
     FLUSH_TENTHS = 20,       /* tenths of a second for answers under way when the server stops */
 };
@@ -478,13 +479,14 @@ static int connection_limit(const bs_settings *settings)
     struct rlimit files;
     if (getrlimit(RLIMIT_NOFILE, &files))
         return CONNECTIONS_MIN;
-    rlim_t wanted = (rlim_t)limit * 2 + SPARE_DESCRIPTORS; /* an answer may hold a file open */
+    rlim_t spare = SPARE_DESCRIPTORS + JOB_DESCRIPTORS * (rlim_t)settings->max_concurrent_processing;
+    rlim_t wanted = (rlim_t)limit * 2 + spare; /* an answer may hold a file open */
     if (files.rlim_cur < wanted) {
         files.rlim_cur = files.rlim_max < wanted ? files.rlim_max : wanted;
         setrlimit(RLIMIT_NOFILE, &files);
     }
     if (files.rlim_cur < wanted)
-        limit = files.rlim_cur > SPARE_DESCRIPTORS + 64 ? (int64_t)(files.rlim_cur - SPARE_DESCRIPTORS) / 2 : 32;
+        limit = files.rlim_cur > spare + 64 ? (int64_t)(files.rlim_cur - spare) / 2 : 32;
     return (int)limit;
 }
 

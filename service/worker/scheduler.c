@@ -775,9 +775,7 @@ bs_status bs_worker_start(bs_worker **out, const bs_settings *settings, bs_store
     pthread_cond_init(&worker->changed, NULL);
     bs_fail(&worker->unready, BS_AGAIN, "the models are being mapped");
     bs_governor_init(&worker->governor, settings);
-    /* One more than may run, for probing. Readings name every process; beyond so many nobody reads them. */
-    int64_t most = BS_WORKER_PROCESSES - 3;
-    worker->slots = (int)(settings->max_concurrent_processing < most ? settings->max_concurrent_processing : most) + 1;
+    worker->slots = (int)settings->max_concurrent_processing + 1; /* one for probing */
     worker->slot = calloc((size_t)worker->slots, sizeof(*worker->slot));
 
     bs_status status = worker->slot ? bs_job_id_new(worker->id, err) : bs_fail(err, BS_ERR_NOMEM, "no memory for jobs");

@@ -88,7 +88,7 @@ bs_status bs_remove_expired(bs_store *store, bs_artifacts *artifacts, int64_t ag
 
 /* -- readings ------------------------------------------------------------------------------------------- */
 
-enum { BS_WORKER_PROCESSES = 64 };
+enum { BS_WORKER_PROCESSES = BS_CONCURRENT_MOST + 3 }; /* and a probe, the zygote, the server */
 
 typedef struct bs_worker_process {
     pid_t pid;
