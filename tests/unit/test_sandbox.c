@@ -149,6 +149,22 @@ static void writing_without_end_is_stopped_at_the_file_limit(void **state)
     close(fd);
 }
 
+/* Beyond the end of the file: its size stays, so that the file limit does not see it. */
+static int set_blocks_aside(int fd)
+{
+    return fallocate(fd, FALLOC_FL_KEEP_SIZE, 0, 64 * MIB) == 0 ? FINE : REFUSED;
+}
+
+static void blocks_without_end_are_not_to_be_had(void **state)
+{
+    int fd = temporary_file();
+    struct stat file;
+    assert_exit(in_sandbox(&usual, set_blocks_aside, fd), REFUSED);
+    assert_int_equal(fstat(fd, &file), 0);
+    assert_int_equal(file.st_blocks, 0);
+    close(fd);
+}
+
 /* -- network, files, processes --------------------------------------------------------------------------- */
 
 static int open_a_socket(int fd)
@@ -321,6 +337,7 @@ int main(void)
         cmocka_unit_test(allocating_without_end_is_refused_at_the_reservation),
         cmocka_unit_test(spinning_is_stopped_at_the_processor_limit),
         cmocka_unit_test(writing_without_end_is_stopped_at_the_file_limit),
+        cmocka_unit_test(blocks_without_end_are_not_to_be_had),
         cmocka_unit_test(opening_a_socket_ends_the_process),
         cmocka_unit_test(files_that_were_not_given_cannot_be_opened),
         cmocka_unit_test(other_processes_are_out_of_reach),
