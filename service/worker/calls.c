@@ -111,7 +111,9 @@ bool bs_worker_ready(bs_worker *worker, bs_error *reason)
 /* Hands the input to the scheduler and waits until it was probed. */
 static bs_status probe(bs_worker *worker, const bs_job *job, bs_probed *out, bs_error *err)
 {
-    bs_submission submission = {.job = job, .input = -1};
+    /* What is answered where nobody probes it any more. */
+    bs_submission submission = {.job = job, .input = -1, .probed.status = BS_ERR_FAILED};
+    bs_fail(&submission.probed.error, BS_ERR_FAILED, "the service is stopping");
     bs_status status = bs_artifacts_open_input(worker->artifacts, job->id, &submission.input, err);
     if (status != BS_OK)
         return status < 0 ? status : bs_fail(err, BS_ERR_IO, "the upload's file is gone");

@@ -28,6 +28,7 @@ enum {
     ZYGOTE_UNREADY_RETRY_MS = 5000, /* where the models cannot be mapped */
     TELL_MS = 100,
     HURRY_MS = 20,
+    STORE_RETRY_MS = 1000,    /* where it takes no change now */
     ZYGOTE_ANSWER_MS = 10000, /* it forks and kills in milliseconds: one that does not is stuck */
     ALONE_WAIT_MS = 30000,    /* a job that fits by the rules but not by what is used, with nothing else running */
     KILL_WAIT_MS = 3000,      /* for killed processes to be buried, when stopping */
@@ -263,7 +264,7 @@ static void end_probe(bs_worker *worker, bs_slot *slot)
     bool again = was_innocent(slot) ? ++slot->submission->attempts < PROBE_ATTEMPTS : can_have_more(worker, slot);
     if (again) {
         probe_again(worker, slot);
-    } else if (!slot->done_there) {
+    } else if (!slot->done_there && slot->stop != BS_STOP_SHUTDOWN) {
         char why[256];
         bs_probed *probed = &slot->submission->probed;
         bool unstarted = slot->start_error.text[0] != '\0';
@@ -369,26 +370,32 @@ static void start_job(bs_worker *worker, const bs_job *job)
 static bool may_wait(bs_worker *worker, const bs_job *job, size_t running, const char *why)
 {
     int64_t now = bs_worker_clock_ms();
+    bool news = strcmp(worker->waiting, job->id) != 0;
     worker->start_ms = now + MEASURE_BUSY_MS;
-    if (strcmp(worker->waiting, job->id) != 0) {
+    if (news) {
         snprintf(worker->waiting, sizeof(worker->waiting), "%s", job->id);
-        worker->waiting_ms = now;
         bs_log(BS_LOG_INFO, "governor", "job %s waits: %s", job->id, why);
     }
-    return running > 0 || now - worker->waiting_ms < ALONE_WAIT_MS;
+    if (news || running > 0)
+        worker->alone_ms = now;
+    return now - worker->alone_ms < ALONE_WAIT_MS;
 }
 
-static void refuse_job(bs_worker *worker, const bs_job *job, const char *why)
+/* False: the store did not take it; to be tried again, but not at once. */
+static bool refuse_job(bs_worker *worker, const bs_job *job, const char *why)
 {
     char reason[400];
     bs_error err = {0};
     snprintf(reason, sizeof(reason), "it does not fit the memory that there is: %s", why);
     bs_log(BS_LOG_WARNING, "governor", "job %s is refused: %s", job->id, why);
-    if (bs_store_refuse(worker->store, job->id, reason, &err) < 0)
+    if (bs_store_refuse(worker->store, job->id, reason, &err) < 0) {
         bs_log(BS_LOG_ERROR, "governor", "job %s: %s", job->id, err.text);
-    else
-        bs_artifacts_remove(worker->artifacts, job->id, NULL);
+        worker->start_ms = bs_worker_clock_ms() + STORE_RETRY_MS;
+        return false;
+    }
+    bs_artifacts_remove(worker->artifacts, job->id, NULL);
     bs_worker_tell(worker, job->id);
+    return true;
 }
 
 /* One that was there each time the server died runs with nobody beside it, who would be taken for the cause as well. */
@@ -427,14 +434,15 @@ static bool start_next(bs_worker *worker)
     bs_admission admission = bs_governor_admit(&worker->governor, own_need(&job), promises, running, why, sizeof(why));
     if (admission == BS_WAIT && may_wait(worker, &job, running, why))
         return false;
-    if (admission != BS_ADMITTED) {
-        refuse_job(worker, &job, why);
-        return true;
-    }
+    if (admission != BS_ADMITTED)
+        return refuse_job(worker, &job, why);
     status = bs_store_claim(worker->store, job.id, worker->id, bs_job_now() + LEASE_US, &job, &err);
-    if (status < 0)
+    if (status < 0) {
         bs_log(BS_LOG_ERROR, "worker", "%s", err.text);
+        worker->start_ms = bs_worker_clock_ms() + STORE_RETRY_MS;
+    }
     if (status == BS_OK) {
+        worker->waiting[0] = '\0';
         read_totals(worker);
         bs_log(BS_LOG_INFO, "governor", "job %s is admitted: %s", job.id, why);
         start_job(worker, &job);
@@ -653,12 +661,14 @@ static void do_what_is_due(bs_worker *worker)
     }
     if (take_wish(worker, &worker->beat_wanted))
         worker->beat_ms = 0;
-    bool beat_is_due = is_due(&worker->beat_ms, BEAT_MS);
+    bool reclaim_is_due = is_due(&worker->reclaim_ms, RECLAIM_MS);
+    /* Before leases are looked at, those of this worker are renewed: the machine may have slept, its clock been set. */
+    bool beat_is_due = is_due(&worker->beat_ms, BEAT_MS) || reclaim_is_due;
     watch_slots(worker, beat_is_due);
     watch_zygote(worker);
     if (beat_is_due)
         read_totals(worker);
-    if (is_due(&worker->reclaim_ms, RECLAIM_MS))
+    if (reclaim_is_due)
         bs_cleanup_reclaim(worker);
     bool clean_wanted = take_wish(worker, &worker->clean_wanted);
     if (is_due(&worker->sweep_ms, SWEEP_MS))
