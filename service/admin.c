@@ -76,13 +76,6 @@ static bs_status print_json(FILE *out, json_t *object, bs_error *err)
     return ok ? BS_OK : bs_fail(err, BS_ERR_IO, "the answer cannot be written");
 }
 
-/* Text from outside may hold what a terminal obeys. */
-static void print_plain(FILE *out, const char *text)
-{
-    for (const unsigned char *c = (const unsigned char *)text; *c; c++)
-        fputc(*c < ' ' || *c == 0x7f ? '?' : *c, out);
-}
-
 static bs_status print_job(FILE *out, const bs_job *job, bool json, bs_error *err)
 {
     if (json)
@@ -91,12 +84,10 @@ static bs_status print_job(FILE *out, const bs_job *job, bool json, bs_error *er
     format_time(job->created_us, created);
     format_time(job->started_us, started);
     format_time(job->completed_us, completed);
-    fprintf(out, "job        %s\nstatus     %s, %d %%: ", job->id, bs_job_state_name(job->state), job->progress);
-    print_plain(out, job->error[0] ? job->error : job->message);
-    fprintf(out, "\nfile       ");
-    print_plain(out, job->filename);
-    fprintf(out, ", %.2f MB\ncreated    %s\nstarted    %s\nended      %s\n", (double)job->file_size / (1 << 20),
-            created, started, completed);
+    fprintf(out, "job        %s\nstatus     %s, %d %%: %s\n", job->id, bs_job_state_name(job->state), job->progress,
+            job->error[0] ? job->error : job->message);
+    fprintf(out, "file       %s, %.2f MB\ncreated    %s\nstarted    %s\nended      %s\n", job->filename,
+            (double)job->file_size / (1 << 20), created, started, completed);
     fprintf(out, "frames     %" PRId64 " of %" PRId64 "\nattempts   %d\nreserved   %.1f MB\n", job->current_frame,
             job->total_frames, job->attempts, (double)job->reserved_memory / (1 << 20));
     if (job->state == BS_JOB_PENDING)
@@ -113,10 +104,8 @@ static int print_line(void *opaque, const bs_job *job)
     FILE *out = opaque;
     char created[32];
     format_time(job->created_us, created);
-    fprintf(out, "%s  %-10s %3d %%  %s  %8.2f MB  ", job->id, bs_job_state_name(job->state), job->progress, created,
-            (double)job->file_size / (1 << 20));
-    print_plain(out, job->filename);
-    fputc('\n', out);
+    fprintf(out, "%s  %-10s %3d %%  %s  %8.2f MB  %s\n", job->id, bs_job_state_name(job->state), job->progress, created,
+            (double)job->file_size / (1 << 20), job->filename);
     return 0;
 }
 

@@ -44,6 +44,10 @@ typedef struct bs_error {
 bs_status bs_fail(bs_error *err, bs_status status, const char *format, ...) BS_PRINTF(3, 4);
 bs_status bs_failv(bs_error *err, bs_status status, const char *format, va_list args);
 
+/* Makes text from outside fit for a sentence, a log or JSON, in place: each byte that is no UTF-8, and the first of
+ * each control character, becomes '?'. */
+void bs_text_clean(char *text);
+
 /* What a program that ends with this status exits with. */
 int bs_exit_code(bs_status status);
 

@@ -152,33 +152,6 @@ void bs_answer_json(bs_request *r, unsigned status, json_t *object)
     bs_answer_header(r, "Cache-Control", "no-store");
 }
 
-/* The length of the UTF-8 character at `c`; 0: none, or a control character (C0, C1; terminals act on both). */
-static int character_length(const unsigned char *c)
-{
-    if (*c < 0x80)
-        return *c >= 0x20 && *c != 0x7f;
-    int length = *c >= 0xf0 ? 4 : *c >= 0xe0 ? 3 : 2;
-    if (*c < 0xc2 || *c > 0xf4)
-        return 0;
-    for (int i = 1; i < length; i++)
-        if ((c[i] & 0xc0) != 0x80)
-            return 0;
-    if ((*c == 0xc2 && c[1] < 0xa0) || (*c == 0xe0 && c[1] < 0xa0) || (*c == 0xed && c[1] > 0x9f) ||
-        (*c == 0xf0 && c[1] < 0x90) || (*c == 0xf4 && c[1] > 0x8f))
-        return 0;
-    return length;
-}
-
-void bs_text_clean(char *text)
-{
-    for (unsigned char *c = (unsigned char *)text; *c;) {
-        int length = character_length(c);
-        if (!length)
-            *c = '?';
-        c += length ? length : 1;
-    }
-}
-
 void bs_answer_error(bs_request *r, unsigned status, const char *format, ...)
 {
     char detail[600];

@@ -195,9 +195,6 @@ void bs_answer_common_headers(const bs_http *http, struct MHD_Response *response
  */
 void bs_answer_now(bs_request *request, unsigned status, const char *detail, uint64_t to_come);
 
-/* Puts '?' in place of control characters and of what is no UTF-8. */
-void bs_text_clean(char *text);
-
 /* "2026-11-23T20:42:36.123456+00:00"; 0: null. */
 json_t *bs_json_time(int64_t microseconds);
 /* Bytes as MB of 2^20, to two decimals. */

@@ -58,7 +58,7 @@ typedef struct bs_job_options {
 typedef struct bs_job {
     char id[BS_JOB_ID_LENGTH + 1];
     bs_job_state state;
-    char filename[256]; /* as the user named it: to be shown, never a path */
+    char filename[256]; /* as the user named it, cleaned (bs_text_clean): to be shown, never a path */
     int64_t file_size;
     bool photo; /* the input is a single picture */
     bs_job_options options;

@@ -45,9 +45,7 @@ static bool BS_PRINTF(4, 5) refuse(bs_verdict *verdict, bs_refusal refusal, int 
     va_start(args, format);
     vsnprintf(verdict->detail, sizeof(verdict->detail), format, args);
     va_end(args);
-    for (char *c = verdict->detail; *c; c++)
-        if ((unsigned char)*c < ' ')
-            *c = ' '; /* one line, whatever a file calls itself */
+    bs_text_clean(verdict->detail); /* one line, whatever a file calls itself */
     return false;
 }
 

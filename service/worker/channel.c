@@ -12,7 +12,8 @@
 
 enum { PIECE = 65536, PIECES_AT_A_TIME = 64 };
 
-#define END_TEXT(array) ((array)[sizeof(array) - 1] = '\0')
+/* It goes into the store, into JSON and into logs. */
+#define END_TEXT(array) ((array)[sizeof(array) - 1] = '\0', bs_text_clean(array))
 
 static void check_number(double *number)
 {

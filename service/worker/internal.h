@@ -115,7 +115,7 @@ struct bs_worker {
     uint32_t serial;
     bs_governor governor;
     char sha256[BS_MODEL_KINDS][65];
-    char waiting[BS_JOB_ID_LENGTH + 1]; /* the job that was told to wait and did not start yet, so that it is logged once */
+    char waiting[BS_JOB_ID_LENGTH + 1]; /* the job that was told to wait and has not started: that is logged once */
     int64_t alone_ms, start_ms;         /* since when nothing ran beside it; before when no further start is tried */
     int64_t kill_ms;                    /* stopping: when killed processes are no more waited for */
     int64_t zygote_ms, beat_ms, measure_ms, reclaim_ms, sweep_ms, trim_ms; /* when each is next due, monotonic */

@@ -89,8 +89,8 @@ static bool set_limits(const bs_sandbox_limits *limits)
 
 /* -- seccomp -------------------------------------------------------------------------------------------- */
 
-/* Names and not numbers: what an architecture or a libseccomp does not know is left out. No fallocate: beyond the end of
- * a file it takes blocks that RLIMIT_FSIZE does not see. */
+/* Names and not numbers: what an architecture or a libseccomp does not know is left out. No fallocate: beyond the end
+ * of a file it takes blocks that RLIMIT_FSIZE does not see. */
 static const char *const allowed[] = {
     "read",
     "write",

@@ -8,9 +8,7 @@ bs_status bs_failv(bs_error *err, bs_status status, const char *format, va_list 
     if (err) {
         err->status = status;
         vsnprintf(err->text, sizeof(err->text), format, args);
-        for (unsigned char *c = (unsigned char *)err->text; *c; c++)
-            if (*c < 0x20 || *c == 0x7f) /* of a file's name: a sentence is one line, and commands no terminal */
-                *c = '?';
+        bs_text_clean(err->text); /* of a file's name: a sentence is one line, and commands no terminal */
     }
     return status;
 }

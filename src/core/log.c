@@ -5,6 +5,8 @@
 
 #include <bodyscript/log.h>
 
+#include "core/text.h"
+
 static bs_log_level log_level = BS_LOG_WARNING;
 static bs_log_format log_format = BS_LOG_TEXT;
 
@@ -21,19 +23,23 @@ bool bs_log_enabled(bs_log_level level)
     return level <= log_level;
 }
 
-/* `text` with everything escaped that could end a line or a JSON string. */
+/* `text` with everything escaped that could end a line or a JSON string, that a terminal obeys, or that is no UTF-8. */
 static void escape(char *out, size_t capacity, const char *text)
 {
-    size_t at = 0;
-    for (const unsigned char *c = (const unsigned char *)text; *c && at + 7 < capacity; c++) {
-        if (*c == '"' && log_format == BS_LOG_JSON)
-            at += (size_t)sprintf(out + at, "\\\"");
-        else if (*c == '\\')
-            at += (size_t)sprintf(out + at, "\\\\");
-        else if (*c < 0x20 || *c == 0x7f)
-            at += (size_t)sprintf(out + at, "\\u%04x", *c);
+    const bool json = log_format == BS_LOG_JSON;
+    size_t at = 0, length;
+    for (const char *c = text; *c && at + 7 < capacity; c += length ? length : 1) {
+        const unsigned char *byte = (const unsigned char *)c;
+        length = bs_utf8_length(c);
+        if (!length)
+            at += (size_t)(json ? sprintf(out + at, "\\ufffd") : sprintf(out + at, "\\x%02x", *byte));
+        else if (bs_utf8_is_control(c, length))
+            at += (size_t)sprintf(out + at, "\\u%04x", byte[length - 1]); /* of C1 as well: U+0080 is C2 80 */
+        else if (*c == '\\' || (*c == '"' && json))
+            at += (size_t)sprintf(out + at, "\\%c", *c);
         else
-            out[at++] = (char)*c;
+            for (size_t i = 0; i < length; i++)
+                out[at++] = c[i];
     }
     out[at] = '\0';
 }

@@ -2,6 +2,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "core/text.h"
 #include "core/write.h"
 #include "output/sink.h"
 
@@ -84,29 +85,12 @@ void bs_sink_float(bs_sink *sink, float value, const char *otherwise)
         bs_sink_text(sink, otherwise);
 }
 
-/* Bytes of the well-formed UTF-8 sequence at `s`, 0 where there is none (RFC 3629). */
-static size_t utf8_length(const unsigned char *s)
-{
-    size_t n = s[0] < 0x80                   ? 1
-               : s[0] >= 0xc2 && s[0] < 0xe0 ? 2
-               : s[0] >= 0xe0 && s[0] < 0xf0 ? 3
-               : s[0] >= 0xf0 && s[0] < 0xf5 ? 4
-                                             : 0;
-    for (size_t i = 1; i < n; i++)
-        if ((s[i] & 0xc0) != 0x80)
-            return 0;
-    if ((s[0] == 0xe0 && s[1] < 0xa0) || (s[0] == 0xed && s[1] >= 0xa0) || (s[0] == 0xf0 && s[1] < 0x90) ||
-        (s[0] == 0xf4 && s[1] >= 0x90))
-        return 0;
-    return n;
-}
-
 void bs_sink_json_string(bs_sink *sink, const char *text)
 {
     static const char hex[] = "0123456789abcdef";
     bs_sink_text(sink, "\"");
     for (const unsigned char *c = (const unsigned char *)text; *c;) {
-        size_t n = utf8_length(c);
+        size_t n = bs_utf8_length((const char *)c);
         if (*c < 0x20 || *c == '"' || *c == '\\' || *c == 0x7f) {
             const char escape[] = {'\\', 'u', '0', '0', hex[*c >> 4], hex[*c & 15]};
             put_bytes(sink, escape, sizeof(escape));

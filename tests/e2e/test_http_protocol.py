@@ -337,6 +337,11 @@ class Protocol(unittest.TestCase):
             time.sleep(0.01)
         self.assertIn("forged", self.s.log().decode())  # told, but within its line
         self.assertNotRegex(self.s.log().decode(), r"(?m)^2026-01-01T00:00:00.000Z error forged")
+        # What is no UTF-8, and what a terminal obeys, is told in ASCII.
+        raw(self.s, b"GET /told%ff%c2%9b31m HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        while b"GET /told" not in self.s.log() and time.monotonic() < until + 5:
+            time.sleep(0.01)
+        self.assertIn(rb"GET /told\xff\u009b31m: 404", self.s.log())
 
     def test_pipelined_requests_are_answered_in_order(self):
         got = raw(self.s, b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n" * 20 +
