@@ -81,7 +81,9 @@ bs_status bs_owner_take(bs_owner **out, const bs_settings *settings, bs_error *e
     if (status == BS_OK)
         status = take_at("DATA_DIR", settings->data_dir, "/lock", &owner->data, err);
     const char *url = settings->database_url;
-    if (status == BS_OK && url && !strncmp(url, "sqlite:", 7))
+    if (status == BS_OK && !url)
+        status = take_at("DATABASE_URL", settings->data_dir, "/jobs.db.lock", &owner->database, err);
+    else if (status == BS_OK && !strncmp(url, "sqlite:", 7))
         status = take_at("DATABASE_URL", url + 7, ".lock", &owner->database, err);
     if (status == BS_OK)
         *out = owner;
@@ -93,8 +95,10 @@ bs_status bs_owner_take(bs_owner **out, const bs_settings *settings, bs_error *e
 bs_status bs_owner_take_storage(bs_owner *owner, const bs_settings *settings, bs_error *err)
 {
     const char *url = settings->storage_url;
-    if (!url || strncmp(url, "file:", 5))
-        return BS_OK; /* in DATA_DIR, or not on this machine */
+    if (!url)
+        return take_at("STORAGE_URL", settings->data_dir, "/jobs/.lock", &owner->storage, err);
+    if (strncmp(url, "file:", 5))
+        return BS_OK; /* not on this machine */
     return take_at("STORAGE_URL", url + (!strncmp(url + 5, "//", 2) ? 7 : 5), "/.lock", &owner->storage, err);
 }
 

@@ -4,8 +4,9 @@
  * again, and would take the files of the first one's jobs for left over. `bodyscript jobs` needs no ownership: it
  * changes the store alone.
  *
- * A lock of the kernel on a file beside each (`DATA_DIR/lock`, `….db.lock`, `….lock` in the storage folder): it goes
- * with its owner, however that dies. The files stay. Threads: one at a time. */
+ * A lock of the kernel on a file beside each (`DATA_DIR/lock`, `….db.lock`, `.lock` in the storage folder), whether it
+ * was named or is the one that DATA_DIR has: it goes with its owner, however that dies. The files stay. Threads: one at
+ * a time. */
 #ifndef BS_SERVICE_OWNER_H
 #define BS_SERVICE_OWNER_H
 

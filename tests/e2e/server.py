@@ -90,7 +90,7 @@ class Server(Service):
     def folders(self):
         """The jobs that have files, and their names."""
         return {p.name: {f.name for f in p.iterdir()} for p in pathlib.Path(self.data, "jobs").iterdir()
-                if p.name != ".incoming"}
+                if p.name[0] != "."}
 
     def folders_settled(self, expected, seconds=5):
         """The folders once they are as expected: a job's status is told just before its files go."""

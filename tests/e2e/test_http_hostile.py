@@ -150,7 +150,7 @@ class Hostile(unittest.TestCase):
                 time.sleep(0.1)
             self.assertEqual(left, [])
             self.assertEqual([p["pid"] for p in processes if p["role"] == "zygote"], zygote)
-            self.assertEqual([n for n in os.listdir(os.path.join(s.data, "jobs")) if n != ".incoming"], [])
+            self.assertEqual([n for n in os.listdir(os.path.join(s.data, "jobs")) if n[0] != "."], [])
             self.assertEqual(os.listdir(os.path.join(s.data, "jobs", ".incoming")), [])
             metrics = s.get("/metrics").body.decode()
             for name in ("memory_reserved_bytes", "disk_reserved_bytes"):

@@ -204,6 +204,10 @@ class Jobs(unittest.TestCase):
                      "STORAGE_URL": f"file:{folder}/others"}
             self.assertIn("jobs.db.lock'", self.refused(server, "worker", **dict(other, DATABASE_URL=database)))
             self.assertIn("files/.lock'", self.refused(server, "worker", **dict(other, STORAGE_URL=storage)))
+            mine = self.serve()  # what DATA_DIR has is another one's to name, and not to have
+            for setting, url, lock in (("DATABASE_URL", f"sqlite:{mine.data}/jobs.db", "jobs.db.lock'"),
+                                       ("STORAGE_URL", f"file:{mine.data}/jobs", "jobs/.lock'")):
+                self.assertIn(lock, self.refused(server, "worker", **dict(other, **{setting: url})))
             self.assertEqual(server.wait(server.submit(made_video()))["status"], "completed")
             self.assertEqual(server.stop(), 0)
 
