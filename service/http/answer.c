@@ -95,10 +95,16 @@ bool bs_request_is_foreign(bs_request *r)
     return has_cors(r->http) && bs_request_header(r, "Origin");
 }
 
-static void add_cors(bs_request *r)
+const char *bs_request_allowed_origin(bs_request *r)
 {
     const char *origin = has_cors(r->http) ? bs_request_header(r, "Origin") : NULL;
-    if (!origin || !origin_allowed(r->http->settings->cors_allow_origins, origin))
+    return origin && origin_allowed(r->http->settings->cors_allow_origins, origin) ? origin : NULL;
+}
+
+static void add_cors(bs_request *r)
+{
+    const char *origin = bs_request_allowed_origin(r);
+    if (!origin)
         return;
     bs_answer_header(r, "Access-Control-Allow-Origin", origin);
     bs_answer_header(r, "Access-Control-Expose-Headers",
@@ -194,8 +200,8 @@ void bs_answer_now(bs_request *r, unsigned status, const char *detail, uint64_t 
     if (!body)
         return;
 
-    const char *list = r->http->settings->cors_allow_origins, *origin = bs_request_header(r, "Origin");
-    bool cors = list && origin && strlen(origin) < 256 && origin_allowed(list, origin);
+    const char *origin = bs_request_allowed_origin(r);
+    bool cors = origin && strlen(origin) < 256;
     int length = snprintf(
         text, sizeof(text),
         "HTTP/1.1 %u %s\r\nContent-Type: " JSON_TYPE "\r\nCache-Control: no-store\r\n"

@@ -188,6 +188,8 @@ void bs_answer_header(bs_request *request, const char *name, const char *value);
 bool bs_request_send(bs_request *request, unsigned status, struct MHD_Response *response);
 /* Whether the answer depends on who asks: the request is another site's, and sites may be allowed (CORS). */
 bool bs_request_is_foreign(bs_request *request);
+/* The site that the request comes from, where CORS_ALLOW_ORIGINS names it; else NULL. libmicrohttpd's. */
+const char *bs_request_allowed_origin(bs_request *request);
 /* The headers that every answer has, but for those that depend on who asks. */
 void bs_answer_common_headers(const bs_http *http, struct MHD_Response *response);
 /* Writes an error answer to the socket while the body still arrives, where libmicrohttpd cannot answer. The connection

@@ -123,12 +123,11 @@ bool bs_request_has_api_key(bs_request *r)
     return bearer_is(r, key) || (given && same_secret(given, key)) || bs_request_is_admin(r);
 }
 
-/* A page of another site cannot make its visitor's browser change things here; CORS_ALLOW_ORIGINS lets it. */
+/* A page of another site cannot make its visitor's browser change things here, unless CORS_ALLOW_ORIGINS names it. */
 static bool forged(bs_request *r)
 {
     const char *site = bs_request_header(r, "Sec-Fetch-Site");
-    const char *list = r->http->settings->cors_allow_origins;
-    if (!strcmp(r->method, "GET") || r->head || !site || (list && *list))
+    if (!strcmp(r->method, "GET") || r->head || !site || bs_request_allowed_origin(r))
         return false;
     return strcmp(site, "same-origin") && strcmp(site, "same-site") && strcmp(site, "none");
 }

@@ -177,6 +177,14 @@ class Protocol(unittest.TestCase):
         self.assertIn("DELETE", preflight.headers["Access-Control-Allow-Methods"])
         self.assertIn("Authorization", preflight.headers["Access-Control-Allow-Headers"])
 
+    def test_pages_of_other_sites_change_nothing_unless_they_are_named(self):
+        for site, origin, status in (("cross-site", "https://evil.example", 403), ("cross-site", None, 403),
+                                     ("cross-site", "https://a.example", 404), ("same-origin", self.s.url, 404),
+                                     ("none", None, 404), (None, None, 404)):
+            headers = {"Sec-Fetch-Site": site, "Origin": origin}
+            answer = self.s.request("POST", f"/api/cancel/{'0' * 32}", headers={k: v for k, v in headers.items() if v})
+            self.assertEqual(answer.status, status, headers)
+
     def test_kept_status_answers_are_right_for_whoever_asks(self):
         path = f"/api/status/{self.job}"
         plain = self.s.get(path)
