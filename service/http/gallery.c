@@ -1,7 +1,8 @@
 /* The public gallery: finished jobs that the administrator has approved, in an order of his (see internal.h).
  *
  * It is one small file in DATA_DIR, gallery.json, replaced as a whole by rename; the jobs in it are kept by the store
- * for as long as they are. A job that is removed all the same drops out of the list when it is next read. */
+ * for as long as they are. A job that is removed all the same drops out of what is told at once, and out of the file
+ * with its next change. */
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -97,6 +98,21 @@ static bs_status replace(bs_gallery *g, json_t *entries, bs_error *err)
     if (fd >= 0)
         close(fd);
     return status;
+}
+
+/* The entries whose jobs are there still; with the lock held. */
+static json_t *living(bs_request *r)
+{
+    json_t *entries = json_array(), *e;
+    size_t i;
+    json_array_foreach(r->http->gallery->entries, i, e)
+    {
+        bs_job job;
+        const char *id = json_string_value(json_object_get(e, "job_id"));
+        if (id && bs_store_get(r->http->store, id, &job, NULL) != BS_EOF)
+            json_array_append(entries, e);
+    }
+    return entries;
 }
 
 /* -- handlers --------------------------------------------------------------------------------------------- */
@@ -200,18 +216,21 @@ void bs_handle_gallery_approve(bs_request *r)
     if (!can_be_shown(r, id))
         goto out;
     pthread_mutex_lock(&g->lock);
-    if (json_array_size(g->entries) >= ENTRIES_MAX && find(g->entries, id) < 0) {
+    json_t *entries = living(r);
+    int at = find(entries, id);
+    if (at < 0 && json_array_size(entries) >= ENTRIES_MAX) {
         bs_answer_error(r, MHD_HTTP_CONFLICT, "The gallery is full: %d entries", ENTRIES_MAX);
     } else if (!(status = bs_store_keep(r->http->store, id, true, &err))) {
-        json_t *entries = json_copy(g->entries);
-        int at = find(entries, id);
         if (at >= 0)
             json_array_remove(entries, (size_t)at);
         json_array_append_new(entries,
                               json_pack("{s:s, s:O?, s:o}", "job_id", id, "title", json_is_string(title) ? title : NULL,
                                         "approved_at", bs_json_time(bs_job_now())));
-        status = replace(g, entries, &err);
+        status = replace(g, json_incref(entries), &err);
+        if (status && at < 0)
+            bs_store_keep(r->http->store, id, false, NULL); /* nor is it kept for nothing */
     }
+    json_decref(entries);
     pthread_mutex_unlock(&g->lock);
     if (status == BS_EOF) /* it has just been removed */
         bs_answer_error(r, MHD_HTTP_NOT_FOUND, "Job not found");
@@ -233,16 +252,17 @@ void bs_handle_gallery_remove(bs_request *r)
     if (!id)
         goto out;
     pthread_mutex_lock(&g->lock);
-    int at = find(g->entries, id);
+    json_t *entries = living(r);
+    int at = find(entries, id);
     if (at < 0) {
         bs_answer_error(r, MHD_HTTP_NOT_FOUND, "This job is not in the gallery");
     } else {
-        json_t *entries = json_copy(g->entries);
         json_array_remove(entries, (size_t)at);
-        if (!(status = replace(g, entries, &err)) &&
+        if (!(status = replace(g, json_incref(entries), &err)) &&
             (status = bs_store_keep(r->http->store, id, false, &err)) == BS_EOF)
             status = BS_OK; /* the job itself is gone already */
     }
+    json_decref(entries);
     pthread_mutex_unlock(&g->lock);
     if (status)
         bs_answer_failure(r, status, &err);
@@ -292,9 +312,10 @@ void bs_handle_gallery_reorder(bs_request *r)
         return;
     }
     pthread_mutex_lock(&g->lock);
-    json_t *ordered = in_order(g->entries, ids);
+    json_t *entries = living(r), *ordered = in_order(entries, ids);
     if (ordered)
         status = replace(g, ordered, &err);
+    json_decref(entries);
     pthread_mutex_unlock(&g->lock);
     if (!ordered)
         bs_answer_error(r, MHD_HTTP_CONFLICT, "'job_ids' is to name every job in the gallery, each once");

@@ -222,6 +222,10 @@ class Beside(unittest.TestCase):
             self.assertEqual([(i["job_id"], i["title"]) for i in items], [(two, "Läufer"), (one, "Läufer")])
             self.assertEqual(post("remove-from-gallery", {"job_id": two}, s.admin()).status, 200)
             self.assertEqual(post("remove-from-gallery", {"job_id": two}, s.admin()).status, 404)
+            self.assertEqual(post("approve-to-gallery", {"job_id": two}, s.admin()).status, 200)
+            self.assertEqual(s.request("DELETE", f"/api/cleanup/{two}", headers=s.admin()).status, 200)
+            self.assertEqual([i["job_id"] for i in s.get("/api/gallery").json()["items"]], [one])
+            self.assertEqual(post("reorder-gallery", {"job_ids": [one]}, s.admin()).status, 200)  # all that are there
             self.assertEqual(s.request("DELETE", f"/api/cleanup/{one}", headers=s.admin()).status, 200)
             self.assertEqual(s.get("/api/gallery").json(), {"total": 0, "items": []})
 
