@@ -46,6 +46,10 @@ const char *bs_artifact_file(bs_artifact_kind kind);  /* "output.mp4"; static st
 const char *bs_artifact_type(bs_artifact_kind kind);  /* "video/mp4" */
 const char *bs_artifact_label(bs_artifact_kind kind); /* "video" */
 
+/* Where a result is to be had: below `base` (CDN_BASE_URL), or where that is none or empty, at this server. */
+enum { BS_ARTIFACT_URL_MAX = 1024 };
+void bs_artifact_url(char *out, size_t size, const char *base, const char *id, const char *name);
+
 /* True for the names that results have: those of the list, and saved frames (frame_000012.jpg or .png). */
 bool bs_artifact_name_valid(const char *name);
 
@@ -75,8 +79,8 @@ bs_status bs_artifacts_receive(bs_artifacts *artifacts, uint64_t size, bs_incomi
 bs_status bs_artifacts_accept(bs_artifacts *artifacts, bs_incoming *incoming, const char *id, bs_error *err);
 /* Removes what was not accepted, lets go of what was. */
 void bs_artifacts_discard(bs_artifacts *artifacts, bs_incoming *incoming);
-/* Whether the input of job `id` was accepted, and not let go of yet: it is about to become a job. */
-bool bs_artifacts_is_arriving(bs_artifacts *artifacts, const char *id);
+/* Whether the input of job `id` is there. `arriving`: and not let go of yet, it is about to become a job. */
+bool bs_artifacts_has_input(bs_artifacts *artifacts, const char *id, bool *arriving);
 
 /* -- a job's files ---------------------------------------------------------------------------------- */
 
@@ -101,6 +105,8 @@ bs_status bs_artifacts_read(bs_artifacts *artifacts, const char *id, const char 
 
 /* Everything of a job. Nothing there: BS_OK. */
 bs_status bs_artifacts_remove(bs_artifacts *artifacts, const char *id, bs_error *err);
+/* Everything but its input, which may come at this moment: then it stays, and BS_AGAIN. */
+bs_status bs_artifacts_remove_but_input(bs_artifacts *artifacts, const char *id, bs_error *err);
 
 /* Calls `each` for every job that has files (a non-zero answer ends the walk), and for every committed result of a
  * job. The folder may change while it is walked. */

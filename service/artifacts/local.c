@@ -27,50 +27,6 @@ struct bs_artifacts {
 #define INPUT    "input"
 #define INCOMING ".incoming"
 
-static const char *const file_names[] = {
-#define X(constant, file, type, label) file,
-    BS_ARTIFACT_LIST(X)
-#undef X
-};
-static const char *const media_types[] = {
-#define X(constant, file, type, label) type,
-    BS_ARTIFACT_LIST(X)
-#undef X
-};
-static const char *const labels[] = {
-#define X(constant, file, type, label) label,
-    BS_ARTIFACT_LIST(X)
-#undef X
-};
-
-const char *bs_artifact_file(bs_artifact_kind kind)
-{
-    return file_names[kind];
-}
-
-const char *bs_artifact_type(bs_artifact_kind kind)
-{
-    return media_types[kind];
-}
-
-const char *bs_artifact_label(bs_artifact_kind kind)
-{
-    return labels[kind];
-}
-
-bool bs_artifact_name_valid(const char *name)
-{
-    for (int i = 0; i < BS_ARTIFACT_KINDS; i++)
-        if (!strcmp(name, file_names[i]))
-            return true;
-
-    const char *digits = name + strlen("frame_");
-    if (strncmp(name, "frame_", strlen("frame_")))
-        return false;
-    size_t count = strspn(digits, "0123456789");
-    return count >= 6 && count <= 18 && (!strcmp(digits + count, ".jpg") || !strcmp(digits + count, ".png"));
-}
-
 /* -- opening ---------------------------------------------------------------------------------------- */
 
 static bs_status make_folders(const char *path, bs_error *err)
@@ -371,14 +327,15 @@ bs_status bs_artifacts_accept(bs_artifacts *a, bs_incoming *in, const char *id, 
     return BS_OK;
 }
 
-bool bs_artifacts_is_arriving(bs_artifacts *a, const char *id)
+bool bs_artifacts_has_input(bs_artifacts *a, const char *id, bool *arriving)
 {
     int fd = -1;
+    *arriving = false;
     if (bs_artifacts_open_input(a, id, &fd, NULL) != BS_OK)
         return false;
-    bool locked = flock(fd, LOCK_SH | LOCK_NB) && errno == EWOULDBLOCK;
+    *arriving = flock(fd, LOCK_SH | LOCK_NB) && errno == EWOULDBLOCK;
     close(fd);
-    return locked;
+    return true;
 }
 
 int bs_artifacts_sweep_incoming(bs_artifacts *a, int64_t seconds)
@@ -471,6 +428,11 @@ static bool is_any(const char *name)
     return true;
 }
 
+static bool is_not_input(const char *name)
+{
+    return strcmp(name, INPUT) != 0;
+}
+
 void bs_artifacts_abandon(bs_artifacts *a, const char *id, const char *name)
 {
     char path[PATH_SIZE];
@@ -499,14 +461,26 @@ bs_status bs_artifacts_read(bs_artifacts *a, const char *id, const char *name, b
     return BS_OK;
 }
 
-bs_status bs_artifacts_remove(bs_artifacts *a, const char *id, bs_error *err)
+static bs_status remove_folder(bs_artifacts *a, const char *id, bool (*wanted)(const char *name), bs_error *err)
 {
     if (!bs_job_id_valid(id))
         return no_such(err);
-    remove_files(a, id, is_any);
-    if (unlinkat(a->root, id, AT_REMOVEDIR) && errno != ENOENT)
-        return bs_fail(err, BS_ERR_IO, "the job's folder cannot be removed: %s", strerror(errno));
-    return BS_OK;
+    remove_files(a, id, wanted);
+    if (!unlinkat(a->root, id, AT_REMOVEDIR) || errno == ENOENT)
+        return BS_OK;
+    if (errno == ENOTEMPTY && wanted != is_any)
+        return BS_AGAIN;
+    return bs_fail(err, BS_ERR_IO, "the job's folder cannot be removed: %s", strerror(errno));
+}
+
+bs_status bs_artifacts_remove(bs_artifacts *a, const char *id, bs_error *err)
+{
+    return remove_folder(a, id, is_any, err);
+}
+
+bs_status bs_artifacts_remove_but_input(bs_artifacts *a, const char *id, bs_error *err)
+{
+    return remove_folder(a, id, is_not_input, err);
 }
 
 bs_status bs_artifacts_jobs(bs_artifacts *a, int (*each)(void *opaque, const char *id), void *opaque, bs_error *err)

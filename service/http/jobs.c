@@ -116,15 +116,8 @@ typedef struct url_list {
 static int add_url(void *opaque, const char *name, uint64_t size)
 {
     url_list *list = opaque;
-    const char *cdn = list->http->settings->cdn_base_url;
-    char url[1024];
-    size_t cut = cdn ? strlen(cdn) : 0;
-    while (cut && cdn[cut - 1] == '/')
-        cut--;
-    if (cut)
-        snprintf(url, sizeof(url), "%.*s/%s/%s", (int)cut, cdn, list->id, name);
-    else
-        snprintf(url, sizeof(url), "/api/serve/%s/%s", list->id, name);
+    char url[BS_ARTIFACT_URL_MAX];
+    bs_artifact_url(url, sizeof(url), list->http->settings->cdn_base_url, list->id, name);
     for (int i = 0; i < BS_ARTIFACT_KINDS; i++)
         if (!strcmp(name, bs_artifact_file(i)))
             json_object_set_new(list->urls, bs_artifact_label(i), json_string(url));

@@ -66,6 +66,9 @@ bs_status bs_remove_expired(bs_store *store, bs_artifacts *artifacts, int64_t ag
     bs_status status = bs_store_list(store, final, 0, 0, add_expired, &list, err);
     *removed = 0;
     for (size_t i = 0; i < list.count; i++) {
+        bs_job job;
+        if (bs_store_get(store, list.id[i], &job, NULL) == BS_OK && job.kept)
+            continue; /* since the list was made */
         /* Files first: a job whose record is gone has none. One that cannot be removed keeps no other from going. */
         bs_status one = bs_artifacts_remove(artifacts, list.id[i], err);
         if (one == BS_OK)
@@ -95,11 +98,14 @@ void bs_cleanup_expired(bs_worker *worker, int64_t age)
 static void sweep_folder(bs_worker *worker, const char *id)
 {
     bs_job job;
-    if (bs_artifacts_is_arriving(worker->artifacts, id))
+    bool arriving, input = bs_artifacts_has_input(worker->artifacts, id, &arriving);
+    if (arriving)
         return; /* asked first: it is let go of when it is a job, and never comes back */
     bs_status status = bs_store_get(worker->store, id, &job, NULL);
     if (status == BS_EOF) {
-        if (bs_artifacts_remove(worker->artifacts, id, NULL) == BS_OK)
+        status = input ? bs_artifacts_remove(worker->artifacts, id, NULL)
+                       : bs_artifacts_remove_but_input(worker->artifacts, id, NULL);
+        if (status == BS_OK)
             bs_log(BS_LOG_INFO, "cleanup", "files of %s, which is no job, were removed", id);
     } else if (status == BS_OK && (job.state == BS_JOB_FAILED || job.state == BS_JOB_CANCELLED)) {
         bs_artifacts_remove(worker->artifacts, id, NULL);

@@ -25,16 +25,16 @@ bs_artifact_kind bs_output_kind(const bs_job *job, int output)
 /* -- results -------------------------------------------------------------------------------------------- */
 
 static void fill_urls(const bs_worker *worker, const bs_slot *slot, bs_metadata_url urls[BS_GIVE_OUTPUTS + 1],
-                      char (*texts)[512])
+                      char (*texts)[BS_ARTIFACT_URL_MAX])
 {
-    const char *base = worker->settings->cdn_base_url ? worker->settings->cdn_base_url : "/api/serve";
     int count = 0;
     for (int i = 0; i < BS_GIVE_OUTPUTS; i++) {
         struct stat file;
         if (slot->outputs[i] < 0 || fstat(slot->outputs[i], &file) || file.st_size == 0)
             continue;
         bs_artifact_kind kind = bs_output_kind(&slot->job, i);
-        snprintf(texts[count], sizeof(*texts), "%s/%s/%s", base, slot->job.id, bs_artifact_file(kind));
+        bs_artifact_url(texts[count], sizeof(*texts), worker->settings->cdn_base_url, slot->job.id,
+                        bs_artifact_file(kind));
         urls[count] = (bs_metadata_url){bs_artifact_label(kind), texts[count]};
         count++;
     }
@@ -43,7 +43,7 @@ static void fill_urls(const bs_worker *worker, const bs_slot *slot, bs_metadata_
 
 static bs_status write_metadata(bs_worker *worker, bs_slot *slot, bs_error *err)
 {
-    char texts[BS_GIVE_OUTPUTS][512];
+    char texts[BS_GIVE_OUTPUTS][BS_ARTIFACT_URL_MAX];
     bs_metadata_url urls[BS_GIVE_OUTPUTS + 1];
     fill_urls(worker, slot, urls, texts);
     bs_metadata metadata = {

@@ -1,6 +1,9 @@
 /* artifacts: a file is whole or not there, room is set aside and given back, names from outside are no paths. */
+#include <pthread.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -63,9 +66,13 @@ static void an_upload_becomes_the_input_of_its_job(void **state)
     assert_false(exists(p, ID "/input"));
     assert_int_equal(bs_artifacts_accept(p->artifacts, &in, ID, NULL), BS_OK);
     assert_true(exists(p, ID "/input"));
-    assert_true(bs_artifacts_is_arriving(p->artifacts, ID)); /* nobody takes it for a folder without a job */
+    bool arriving = false;
+    assert_true(bs_artifacts_has_input(p->artifacts, ID, &arriving));
+    assert_true(arriving); /* nobody takes it for a folder without a job */
+    assert_int_equal(bs_artifacts_remove_but_input(p->artifacts, ID, NULL), BS_AGAIN);
     bs_artifacts_discard(p->artifacts, &in);
-    assert_false(bs_artifacts_is_arriving(p->artifacts, ID));
+    assert_true(bs_artifacts_has_input(p->artifacts, ID, &arriving));
+    assert_false(arriving);
     assert_true(exists(p, ID "/input"));
     bs_artifacts_read_usage(p->artifacts, &usage);
     assert_int_equal(usage.reserved, 0);
@@ -189,6 +196,67 @@ static void an_abandoned_upload_is_swept_and_a_live_one_is_not(void **state)
     bs_artifacts_discard(p->artifacts, &in);
 }
 
+/* Folders without a job, as the worker's sweep sees them: here no store knows any job. */
+typedef struct sweeper {
+    bs_artifacts *artifacts;
+    atomic_bool over;
+} sweeper;
+
+static int sweep_folder(void *opaque, const char *id)
+{
+    bs_artifacts *a = opaque;
+    bool arriving, input = bs_artifacts_has_input(a, id, &arriving);
+    if (!arriving)
+        input ? bs_artifacts_remove(a, id, NULL) : bs_artifacts_remove_but_input(a, id, NULL);
+    return 0;
+}
+
+static void *sweep(void *opaque)
+{
+    sweeper *s = opaque;
+    while (!atomic_load(&s->over))
+        bs_artifacts_jobs(s->artifacts, sweep_folder, s->artifacts, NULL);
+    return NULL;
+}
+
+static void an_upload_that_comes_while_folders_are_swept_stays(void **state)
+{
+    place *p = *state;
+    sweeper s = {.artifacts = p->artifacts};
+    pthread_t thread;
+    assert_int_equal(pthread_create(&thread, NULL, sweep, &s), 0);
+    int accepted = 0, lost = 0;
+    for (int i = 0; i < 500; i++) {
+        bs_incoming in = {0};
+        char id[BS_JOB_ID_LENGTH + 1];
+        int fd;
+        assert_int_equal(bs_job_id_new(id, NULL), BS_OK);
+        assert_int_equal(bs_artifacts_receive(p->artifacts, 100, &in, NULL), BS_OK);
+        if (bs_artifacts_accept(p->artifacts, &in, id, NULL) == BS_OK) {
+            accepted++;
+            sched_yield();
+            if (bs_artifacts_open_input(p->artifacts, id, &fd, NULL) == BS_OK)
+                close(fd);
+            else
+                lost++;
+        }
+        bs_artifacts_discard(p->artifacts, &in);
+    }
+    atomic_store(&s.over, true);
+    pthread_join(thread, NULL);
+    assert_int_equal(accepted, 500);
+    assert_int_equal(lost, 0);
+}
+
+static void results_are_to_be_had_at_this_server_or_where_the_setting_says(void **state)
+{
+    char url[BS_ARTIFACT_URL_MAX];
+    bs_artifact_url(url, sizeof(url), NULL, ID, "pose_data.csv");
+    assert_string_equal(url, "/api/serve/" ID "/pose_data.csv");
+    bs_artifact_url(url, sizeof(url), "https://cdn.example/x//", ID, "pose_data.csv");
+    assert_string_equal(url, "https://cdn.example/x/" ID "/pose_data.csv");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -197,6 +265,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_result_is_seen_only_when_whole, open_place, close_place),
         cmocka_unit_test_setup_teardown(names_from_outside_are_no_paths, open_place, close_place),
         cmocka_unit_test_setup_teardown(a_link_in_a_job_folder_is_not_followed, open_place, close_place),
+        cmocka_unit_test_setup_teardown(an_upload_that_comes_while_folders_are_swept_stays, open_place, close_place),
+        cmocka_unit_test(results_are_to_be_had_at_this_server_or_where_the_setting_says),
         cmocka_unit_test_setup_teardown(an_abandoned_upload_is_swept_and_a_live_one_is_not, open_place, close_place),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
