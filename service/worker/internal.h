@@ -118,7 +118,8 @@ struct bs_worker {
     char waiting[BS_JOB_ID_LENGTH + 1]; /* the job that was told to wait and has not started: that is logged once */
     int64_t alone_ms, start_ms;         /* since when nothing ran beside it; before when no further start is tried */
     int64_t kill_ms;                    /* stopping: when killed processes are no more waited for */
-    int64_t zygote_ms, beat_ms, measure_ms, reclaim_ms, sweep_ms, trim_ms; /* when each is next due, monotonic */
+    /* When each is next due, monotonic. */
+    int64_t zygote_ms, beat_ms, measure_ms, reclaim_ms, sweep_ms, clean_ms, trim_ms;
 };
 
 int64_t bs_worker_clock_ms(void);

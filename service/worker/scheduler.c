@@ -24,6 +24,7 @@ enum {
     MEASURE_IDLE_MS = 2000,
     RECLAIM_MS = 5000,
     SWEEP_MS = 60000,
+    CLEAN_MS = 1000,                /* between two clean-ups by age */
     ZYGOTE_RETRY_MS = 200,          /* between its death and the next one */
     ZYGOTE_UNREADY_RETRY_MS = 5000, /* where the models cannot be mapped */
     TELL_MS = 100,
@@ -670,11 +671,14 @@ static void do_what_is_due(bs_worker *worker)
         read_totals(worker);
     if (reclaim_is_due)
         bs_cleanup_reclaim(worker);
-    bool clean_wanted = take_wish(worker, &worker->clean_wanted);
+    /* Whoever asks for the page wants it: it reads every job that has ended, so not as often as anybody asks. */
+    bool clean_wanted = bs_worker_clock_ms() >= worker->clean_ms && take_wish(worker, &worker->clean_wanted);
     if (is_due(&worker->sweep_ms, SWEEP_MS))
         bs_cleanup_sweep(worker);
     else if (clean_wanted)
         bs_cleanup_expired(worker, worker->settings->job_max_age_seconds);
+    if (clean_wanted)
+        worker->clean_ms = bs_worker_clock_ms() + CLEAN_MS;
 }
 
 static void wait_for_events(bs_worker *worker)
