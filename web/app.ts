@@ -62,6 +62,15 @@ function sentenceOf(body: string, status: number): string {
   return `The server answered with ${status}.`
 }
 
+/* The id in the answer to an upload; null: it is none of this server's. */
+function jobIn(body: string): string | null {
+  try {
+    return String(JSON.parse(body).job_id)
+  } catch {
+    return null
+  }
+}
+
 /* -- the form --------------------------------------------------------------------------------------- */
 
 function size(bytes: number): string {
@@ -100,13 +109,14 @@ function startUpload(): void {
     upload = null
     element<HTMLButtonElement>("start").disabled = false
     if (request.status === 401) show("key-box", true)
-    if (request.status !== 200) {
+    const id = request.status === 200 ? jobIn(request.responseText) : null
+    if (!id) {
       show("job", false)
       complain(sentenceOf(request.responseText, request.status))
       takeUpFocus("start")
       return
     }
-    location.hash = `job=${JSON.parse(request.responseText).job_id}`
+    location.hash = `job=${id}`
   }
   upload.onerror = () => {
     upload = null
@@ -126,8 +136,13 @@ function startUpload(): void {
 function stateOf(job: Job): string {
   if (job.status === "pending" && job.queue_position)
     return `Waiting: number ${job.queue_position} of ${job.queue_total} in the queue`
-  if (job.status === "processing") return job.message || "Processing"
+  if (job.message.startsWith("Processing")) return "Processing" // its frames change too often to be read out
   return job.message || job.status
+}
+
+function progressOf(job: Job): string {
+  if (job.status !== "processing" || !job.current_frame) return `${job.progress} %`
+  return `${job.progress} %: frame ${job.current_frame}${job.total_frames ? ` of ${job.total_frames}` : ""}`
 }
 
 /* Returns whether the job is over. */
@@ -136,7 +151,7 @@ function showJob(job: Job): boolean {
   document.title = over ? `${job.filename} – BodyScript` : `${job.progress} % – BodyScript`
   say("job-title", job.filename)
   say("state", stateOf(job))
-  say("frames", over ? "" : `${job.progress} %`)
+  say("frames", over ? "" : progressOf(job))
   bar.value = job.progress
   show("job", job.status !== "completed")
   show("cancel", !over)
@@ -157,22 +172,23 @@ function follow(id: string): void {
   show("result", false)
   stream = new EventSource(`/api/events/${id}`)
   stream.addEventListener("status", (e) => showJob(JSON.parse((e as MessageEvent).data)))
-  stream.addEventListener("removed", () => startAnew())
+  stream.addEventListener("removed", jobIsGone)
   /* The browser connects again by itself, except where the answer is no stream: then the status tells why. */
   stream.onerror = () => {
     if (stream?.readyState === EventSource.CLOSED) void poll(id)
   }
 }
 
+function jobIsGone(): void {
+  startAnew()
+  complain("This job is not there any more.")
+}
+
 /* In place of the stream, where that cannot be had. */
 async function poll(id: string): Promise<void> {
   const answer = await fetch(`/api/status/${id}`).catch(() => null)
   if (current !== id) return
-  if (answer?.status === 404) {
-    startAnew()
-    complain("This job is not there any more.")
-    return
-  }
+  if (answer?.status === 404) return jobIsGone()
   if (answer?.ok && showJob((await answer.json()) as Job)) return
   setTimeout(() => void poll(id), 1000)
 }
@@ -314,6 +330,7 @@ async function showGallery(): Promise<void> {
     const video = document.createElement("video")
     video.controls = video.muted = video.loop = video.playsInline = true
     video.preload = "none"
+    video.setAttribute("aria-label", entry.title ?? "A video with the skeleton drawn on it")
     if (entry.urls.thumbnail) video.poster = entry.urls.thumbnail
     video.src = source
     const title = document.createElement("div")

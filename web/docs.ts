@@ -73,7 +73,7 @@ async function send(method: string, path: string, form: HTMLFormElement, out: HT
   if (token) headers.set("Authorization", `Bearer ${String(token[1])}`)
   const fields = valuesOf(form, "multipart")
   const text = valuesOf(form, "json")[0]
-  let body: FormData | string | undefined
+  let body: FormData | string | null = null
   if (fields.length) {
     body = new FormData()
     for (const [name, value] of fields) (body as FormData).append(name, value)
@@ -86,9 +86,9 @@ async function send(method: string, path: string, form: HTMLFormElement, out: HT
   try {
     const answer = await fetch(query ? `${url}?${query}` : url, { method: method.toUpperCase(), headers, body })
     const type = answer.headers.get("Content-Type") ?? ""
-    let shown = /json|text/.test(type) ? (await answer.text()).slice(0, 20000) : `(${type})`
+    let shown = /json|text/.test(type) ? await answer.text() : `(${type})`
     if (type.includes("json") && shown) shown = JSON.stringify(JSON.parse(shown), null, 2)
-    out.textContent = `${answer.status} ${answer.statusText}\n\n${shown}`
+    out.textContent = `${answer.status} ${answer.statusText}\n\n${shown.slice(0, 20000)}`
   } catch (failure) {
     out.textContent = String(failure)
   }
