@@ -49,7 +49,9 @@ struct bs_pose {
     int next_way;         /* smart: the way of finding somebody that comes next */
     bool seen_clearly;    /* quality: somebody beyond doubt, in this video */
 
-    float *mask;         /* of the last picture, or NULL */
+    float *mask; /* room for `mask_room` values: as many as the largest picture so far has pixels */
+    size_t mask_room;
+    bool has_mask;       /* the last picture has one */
     float *mask_scratch; /* 256 × 256, where segmentation is on */
 };
 

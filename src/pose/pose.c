@@ -135,15 +135,14 @@ void bs_pose_reset(bs_pose *pose)
     pose->next_way = 0;
     pose->seen_clearly = false;
     bs_smoother_init(&pose->smoother, pose->options.smooth_landmarks && !pose->options.static_image_mode);
-    free(pose->mask);
-    pose->mask = NULL;
+    pose->has_mask = false;
 }
 
 size_t bs_pose_memory(const bs_pose *pose)
 {
     size_t bytes = sizeof(*pose) + bs_nn_memory(pose->detector) + bs_nn_memory(pose->landmark) +
                    bs_nn_arena_memory(pose->arena);
-    bytes += BS_ANCHORS * sizeof(*pose->detections);
+    bytes += BS_ANCHORS * sizeof(*pose->detections) + pose->mask_room * sizeof(*pose->mask);
     if (pose->mask_scratch)
         bytes += BS_LANDMARK_SIZE * BS_LANDMARK_SIZE * sizeof(*pose->mask_scratch);
     return bytes;
@@ -156,7 +155,7 @@ const char *bs_pose_isa(const bs_pose *pose)
 
 const float *bs_pose_segmentation_mask(const bs_pose *pose)
 {
-    return pose->mask;
+    return pose->has_mask ? pose->mask : NULL;
 }
 
 bs_status bs_pose_process(bs_pose *pose, const bs_image *image, int64_t time_us, bs_pose_result *out, bs_error *err)
@@ -165,8 +164,7 @@ bs_status bs_pose_process(bs_pose *pose, const bs_image *image, int64_t time_us,
     if (rc < 0)
         return rc;
     const bs_view view = {image, bs_image_displayed_width(image), bs_image_displayed_height(image), time_us};
-    free(pose->mask);
-    pose->mask = NULL;
+    pose->has_mask = false;
     bs_tries_refill(pose);
     return (pose->options.num_people > 1 ? bs_process_many : bs_process_one)(pose, &view, out, err);
 }
@@ -274,21 +272,34 @@ bs_status bs_look_at(bs_pose *pose, const bs_view *view, bs_look *look, bs_error
     return BS_OK;
 }
 
+/* The mask's room for a picture of so many pixels, the old one where it is large enough. */
+static bs_status make_room(bs_pose *pose, const bs_view *view, bs_error *err)
+{
+    const size_t pixels = (size_t)view->width * (size_t)view->height;
+    if (pixels <= pose->mask_room)
+        return BS_OK;
+    free(pose->mask);
+    pose->mask = malloc(pixels * sizeof(*pose->mask));
+    pose->mask_room = pose->mask ? pixels : 0;
+    if (!pose->mask)
+        return bs_fail(err, BS_ERR_NOMEM, "no memory for a segmentation mask of %d x %d", view->width, view->height);
+    return BS_OK;
+}
+
 bs_status bs_make_mask(bs_pose *pose, const bs_view *view, const bs_look *look, bool last, bs_error *err)
 {
     if (!pose->options.enable_segmentation)
         return BS_OK;
-    if (!last || look->enhancement == BS_STRATEGY_MIRRORED) {
+    bs_status rc = make_room(pose, view, err);
+    if (rc >= 0 && (!last || look->enhancement == BS_STRATEGY_MIRRORED)) {
         bs_look again = *look; /* a mask of the mirrored crop would lie the wrong way round */
         again.enhancement = look->enhancement == BS_STRATEGY_MIRRORED ? BS_STRATEGY_ORIGINAL : look->enhancement;
-        const bs_status rc = bs_look_at(pose, view, &again, err);
-        if (rc < 0)
-            return rc;
+        rc = bs_look_at(pose, view, &again, err);
     }
+    if (rc < 0)
+        return rc;
+    pose->has_mask = true;
     const bs_crop_region region = bs_region_of_roi(&look->roi, view->width, view->height, look->rules->keep_aspect);
-    pose->mask = malloc((size_t)view->width * (size_t)view->height * sizeof(*pose->mask));
-    if (!pose->mask)
-        return bs_fail(err, BS_ERR_NOMEM, "no memory for a segmentation mask of %d x %d", view->width, view->height);
     bs_mask_warp(bs_nn_output(pose->landmark, BS_OUT_MASK), &region, view->width, view->height, pose->mask_scratch,
                  pose->mask);
     return BS_OK;
