@@ -88,7 +88,7 @@ extern const int cli_all_settings[];
     {"people", 'p', "N", "people to follow, 1 to 16 (1)"}, \
     {"exact", 0, NULL, "MediaPipe's own 8-bit arithmetic on every analysed frame: its numbers, not speed"}, \
     {"no-video", 0, NULL, "no output.mp4 and preview.mp4: nothing is encoded"}, \
-    {"threads", 't', "N", "threads of the whole job; 0: as many as there are cores, at most 2 (0)"}, \
+    {"threads", 't', "N", "threads of the decoder, and as many of the encoder; 0: 2 of each (0)"}, \
     {"min-detection-confidence", 0, "P", "score from which a detected person counts, 0 to 1 (0.5)"}, \
     {"min-tracking-confidence", 0, "P", "presence above which a person is tracked on, 0 to 1 (0.5)"}, \
     {"static-image-mode", 0, NULL, "the detector on every analysed frame, no tracking"}, \

@@ -31,8 +31,8 @@ typedef struct bs_process_options {
     float min_detection_confidence, min_tracking_confidence; /* 0.5 */
     bool static_image_mode;                                  /* false for videos */
     bool smooth_landmarks;                                   /* true */
-    int threads;           /* 0: as many as there are cores, at most 2 for the whole job */
-    const char *isa;       /* NULL; see bs_pose_options */
+    int threads;                                             /* of the decoder, and as many of the encoder; 0: 2 */
+    const char *isa;                                         /* NULL; see bs_pose_options */
     uint64_t memory_limit; /* bytes the job may take in all; 0: not bounded. Leaner settings are turned to
                               before a job is refused with BS_ERR_LIMIT */
 } bs_process_options;

@@ -76,7 +76,7 @@ typedef struct bs_models bs_models;
  * NULL: $BODYSCRIPT_MODELS, else the folder that the build put beside the program, else the installed one.
  * A missing, damaged or foreign file: BS_ERR_INPUT and a sentence. Nothing is copied or packed. */
 bs_status bs_models_open(bs_models **out, const char *dir, unsigned kinds, bs_error *err);
-void bs_models_close(bs_models **models);
+void bs_models_close(bs_models **models); /* when no bs_pose uses them any more */
 
 /* The folder that the models were mapped from, and the SHA-256 of a landmark model in hex (computed when
  * first asked for). Both live as long as `models`. */
@@ -158,12 +158,14 @@ typedef struct bs_pose_result {
 
 typedef struct bs_pose bs_pose;
 
+/* `models` must outlive the bs_pose; the options are copied. BS_ERR_USAGE, by name: an option out of its range, a model
+ * that was not opened, an instruction set that this CPU lacks. BS_ERR_NOMEM. */
 bs_status bs_pose_open(bs_pose **out, const bs_models *models, const bs_pose_options *options, bs_error *err);
 void bs_pose_close(bs_pose **pose);
 
 /* One picture. `time_us`: its presentation time in microseconds, ascending and not 0 in tracking mode
  * (the smoothing filters use true time; MediaPipe's own clock is 33,333 per call); ignored in static mode.
- * On failure the tracking state is as before the call. */
+ * BS_ERR_USAGE: a picture whose description contradicts itself. On failure the tracking state is as before the call. */
 bs_status bs_pose_process(bs_pose *pose, const bs_image *image, int64_t time_us, bs_pose_result *out, bs_error *err);
 
 /* The mask of the last processed picture: displayed width × height floats 0–1, valid until the next call.
@@ -173,7 +175,8 @@ const float *bs_pose_segmentation_mask(const bs_pose *pose);
 /* Forgets the person and the filters, as MediaPipe's reset() does. */
 void bs_pose_reset(bs_pose *pose);
 
-/* Private memory of the engine in bytes: arenas, plans and crops; the mapped weights are not in it. */
+/* Private memory of the engine in bytes: arenas, plans, crops, and the mask with segmentation; the mapped weights are
+ * not in it. */
 size_t bs_pose_memory(const bs_pose *pose);
 
 /* The instruction set in use: "portable", "sse2", "avx2", "avx512" or "neon". Static storage. */

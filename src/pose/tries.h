@@ -30,7 +30,7 @@ float bs_body_visibility(const bs_body *body);
  * one taken. */
 bs_status bs_try_harder(bs_pose *pose, const bs_view *view, bs_attempt *attempt, bool *last, bs_error *err);
 
-/* At the end of a picture: refills the budget. */
+/* At the beginning of a picture: refills the budget. */
 void bs_tries_refill(bs_pose *pose);
 
 #endif
