@@ -91,7 +91,7 @@ static json_t *store_report(const bs_settings *settings, bool *sound)
 {
     char state[700];
     *sound = bs_service_store_state(settings, state, sizeof(state)) == BS_OK;
-    return json_pack("{s:b, s:s}", "sound", (int)*sound, "state", state);
+    return json_pack("{s:b, s:o}", "sound", (int)*sound, "state", cli_json_text(state));
 }
 
 static json_t *settings_report(const bs_settings *settings)

@@ -610,7 +610,8 @@ static void read_pad(op_reader *o, bs_nn_op *op)
         return;
     }
     int32_t p[8];
-    memcpy(p, pads->data, sizeof(p));
+    for (int i = 0; i < 8; i++)
+        p[i] = (int32_t)bs_nn_index(pads->data, 4, (size_t)i);
     for (int i = 0; i < 8; i++)
         if (p[i] < 0 || p[i] > 4096 || (i < 2 && p[i]))
             complain(o->r, "operator %d pads by %d, which is not supported", o->index, (int)p[i]);

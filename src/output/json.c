@@ -37,8 +37,8 @@ static void put_video(bs_sink *sink, const char *name, const bs_video_info *info
     put_string(sink, ",\n\"video\":{\"name\":", name ? name : "");
     put_int(sink, ",\"width\":", info->width);
     put_int(sink, ",\"height\":", info->height);
-    bs_sink_text(sink, ",\"frame_rate\":");
-    bs_sink_float(sink, (float)info->frame_rate, "null");
+    bs_sink_text(sink, ",\"frame_rate\":"); /* as a float, 24000/1001 would be off in the seventh digit */
+    bs_sink_seconds(sink, (int64_t)(info->frame_rate * 1e6 + 0.5));
     bs_sink_text(sink, ",\"duration\":");
     bs_sink_seconds(sink, info->duration_us);
     bs_sink_text(sink, ",\"start\":");
