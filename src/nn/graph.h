@@ -88,7 +88,13 @@ typedef struct bs_nn_sparsity {
     } level[8];
 } bs_nn_sparsity;
 
-/* Expands to `out`, zeroed row-major dims, elements of `value_bytes`. false: the description is inconsistent. */
+/* Whether it is the filter of a 1×1 convolution, [O, 1, 1, I], stored row by row: used as it is, as bs_nn_weights. */
+bool bs_nn_is_plain_rows(const bs_nn_sparsity *sparsity);
+/* Whether the rows of such a one are: of `value_count` values each has its place, columns ascend within their rows. */
+bool bs_nn_rows_are_sound(const bs_nn_sparsity *sparsity, size_t value_count);
+
+/* Any other one: expands to `out`, zeroed row-major dims, elements of `value_bytes`. false: the description is
+ * inconsistent. */
 bool bs_nn_densify(const bs_nn_sparsity *sparsity, const uint8_t *values, size_t value_count, int value_bytes,
                    uint8_t *out);
 

@@ -1,13 +1,9 @@
 /* Reads a .tflite file into a checked graph (graph.h).
  *
- * The file is a FlatBuffer (blazepose.md 3.1; field numbers: tensorflow/lite/schema/schema.fbs, restated in 3.2).
- * It comes from outside, so nothing in it is believed: every offset and count is checked against the file's
- * length before it is followed, and every number is copied out with memcpy. A reader that has met something
- * impossible keeps the first complaint and from then on returns zeros; callers check once per table. Weights
+ * The file is a FlatBuffer (blazepose.md 3.1; field numbers: tensorflow/lite/schema/schema.fbs, restated in 3.2),
+ * of which nothing is believed (flatbuffer.h). Callers check once per table whether the reader has complained. Weights
  * are not touched here: opening a model reads a few hundred kilobytes of tables, whatever the model's size. */
 #include <fcntl.h>
-#include <stdarg.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <errno.h>
@@ -16,143 +12,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "flatbuffer.h"
 #include "graph.h"
-
-/* --- FlatBuffers ----------------------------------------------------------------------------------- */
-
-typedef struct reader {
-    const uint8_t *d;
-    size_t n;
-    char complaint[200]; /* the first; empty while all is well */
-} reader;
-
-typedef struct table {
-    size_t at, vtable; /* 0: absent */
-    unsigned vtable_size;
-} table;
-
-typedef struct vector {
-    size_t at; /* of the first element */
-    uint32_t count;
-} vector;
-
-static void complain(reader *r, const char *format, ...) BS_PRINTF(2, 3);
-static void complain(reader *r, const char *format, ...)
-{
-    if (r->complaint[0])
-        return;
-    va_list args;
-    va_start(args, format);
-    vsnprintf(r->complaint, sizeof(r->complaint), format, args);
-    va_end(args);
-}
-
-static bool inside(reader *r, size_t at, size_t size)
-{
-    if (at <= r->n && size <= r->n - at)
-        return true;
-    complain(r, "an offset leads beyond its end");
-    return false;
-}
-
-static uint32_t get_u32(reader *r, size_t at)
-{
-    uint8_t b[4];
-    if (!inside(r, at, 4))
-        return 0;
-    memcpy(b, r->d + at, 4);
-    return b[0] | (uint32_t)b[1] << 8 | (uint32_t)b[2] << 16 | (uint32_t)b[3] << 24;
-}
-
-static uint32_t get_u16(reader *r, size_t at)
-{
-    uint8_t b[2];
-    if (!inside(r, at, 2))
-        return 0;
-    memcpy(b, r->d + at, 2);
-    return b[0] | (uint32_t)b[1] << 8;
-}
-
-static int get_u8(reader *r, size_t at)
-{
-    return inside(r, at, 1) ? r->d[at] : 0;
-}
-
-/* The place that the offset stored at `at` leads to; 0 after a complaint. */
-static size_t follow(reader *r, size_t at)
-{
-    uint32_t offset = get_u32(r, at);
-    if (!offset || !inside(r, at, offset))
-        complain(r, "an offset leads beyond its end");
-    return r->complaint[0] ? 0 : at + offset;
-}
-
-static table table_at(reader *r, size_t at)
-{
-    table t = {0};
-    if (r->complaint[0] || !inside(r, at, 4))
-        return t;
-    int64_t vtable = (int64_t)at - (int32_t)get_u32(r, at);
-    if (vtable < 0 || !inside(r, (size_t)vtable, 4)) {
-        complain(r, "an offset leads beyond its end");
-        return t;
-    }
-    unsigned size = get_u16(r, (size_t)vtable);
-    if (size < 4 || !inside(r, (size_t)vtable, size)) {
-        complain(r, "a table is cut short");
-        return t;
-    }
-    return (table){.at = at, .vtable = (size_t)vtable, .vtable_size = size};
-}
-
-/* Where field i of the table lies; 0: absent. */
-static size_t field(reader *r, table t, unsigned i)
-{
-    if (!t.at || 4 + 2 * i + 2 > t.vtable_size)
-        return 0;
-    unsigned offset = get_u16(r, t.vtable + 4 + 2 * i);
-    return offset ? t.at + offset : 0;
-}
-
-static int32_t field_i32(reader *r, table t, unsigned i, int32_t absent)
-{
-    size_t at = field(r, t, i);
-    return at ? (int32_t)get_u32(r, at) : absent;
-}
-
-static int field_u8(reader *r, table t, unsigned i, int absent)
-{
-    size_t at = field(r, t, i);
-    return at ? get_u8(r, at) : absent;
-}
-
-static table field_table(reader *r, table t, unsigned i)
-{
-    size_t at = field(r, t, i);
-    return at ? table_at(r, follow(r, at)) : (table){0};
-}
-
-static vector field_vector(reader *r, table t, unsigned i, size_t element)
-{
-    vector v = {0};
-    size_t at = field(r, t, i);
-    if (!at || !(at = follow(r, at)))
-        return v;
-    uint32_t count = get_u32(r, at);
-    if (r->complaint[0] || !inside(r, at + 4, (size_t)count * element))
-        return v;
-    return (vector){.at = at + 4, .count = count};
-}
-
-static table vector_table(reader *r, vector v, uint32_t i)
-{
-    return table_at(r, follow(r, v.at + 4 * (size_t)i));
-}
-
-static int32_t vector_i32(reader *r, vector v, uint32_t i)
-{
-    return (int32_t)get_u32(r, v.at + 4 * (size_t)i);
-}
 
 /* --- Tensors --------------------------------------------------------------------------------------- */
 
@@ -234,122 +95,6 @@ static void read_sparsity(reader *r, table sparsity, const bs_nn_tensor *tensor,
         s->block_map[i] = vector_i32(r, blocks, (uint32_t)i);
 }
 
-typedef struct densify_state {
-    const bs_nn_sparsity *s;
-    const uint8_t *values;
-    size_t value_count, used;
-    int value_bytes;
-    uint8_t *out;
-    int block_size[4], extent[8], coord[8];
-} densify_state;
-
-static bool densify_level(densify_state *st, int level, size_t parent)
-{
-    const bs_nn_sparsity *s = st->s;
-    if (level == s->n + s->k) {
-        int index[4] = {0};
-        for (int i = 0; i < s->n; i++)
-            index[s->order[i]] = st->coord[i];
-        for (int i = s->n; i < s->n + s->k; i++) {
-            int b = s->order[i] - s->n;
-            index[s->block_map[b]] = index[s->block_map[b]] * st->block_size[b] + st->coord[i];
-        }
-        size_t at = 0;
-        for (int i = 0; i < s->n; i++)
-            at = at * (size_t)s->dims[i] + (size_t)index[i];
-        if (st->used >= st->value_count)
-            return false;
-        memcpy(st->out + at * (size_t)st->value_bytes, st->values + st->used++ * (size_t)st->value_bytes,
-               (size_t)st->value_bytes);
-        return true;
-    }
-    if (!s->level[level].sparse) {
-        for (int c = 0; c < s->level[level].size; c++) {
-            st->coord[level] = c;
-            if (!densify_level(st, level + 1, parent * (size_t)s->level[level].size + (size_t)c))
-                return false;
-        }
-        return true;
-    }
-    if (parent + 1 >= s->level[level].segment_count)
-        return false;
-    size_t begin = bs_nn_index(s->level[level].segments, s->level[level].segment_bytes, parent);
-    size_t end = bs_nn_index(s->level[level].segments, s->level[level].segment_bytes, parent + 1);
-    if (begin > end || end > s->level[level].index_count)
-        return false;
-    for (size_t p = begin; p < end; p++) {
-        uint32_t c = bs_nn_index(s->level[level].indices, s->level[level].index_bytes, p);
-        if (c >= (uint32_t)st->extent[level])
-            return false;
-        st->coord[level] = (int)c;
-        if (!densify_level(st, level + 1, p))
-            return false;
-    }
-    return true;
-}
-
-bool bs_nn_densify(const bs_nn_sparsity *s, const uint8_t *values, size_t value_count, int value_bytes, uint8_t *out)
-{
-    densify_state st = {.s = s, .values = values, .value_count = value_count, .value_bytes = value_bytes, .out = out};
-    int blocked[4] = {1, 1, 1, 1};
-    unsigned seen = 0;
-    if (s->n < 1 || s->n > 4 || s->k < 0 || s->k > 4)
-        return false;
-    for (int i = 0; i < s->n + s->k; i++) {
-        bool of_blocks = i >= s->n;
-        if (s->order[i] < (of_blocks ? s->n : 0) || s->order[i] >= (of_blocks ? s->n + s->k : s->n))
-            return false;
-        seen |= 1u << s->order[i];
-    }
-    if (seen != (1u << (s->n + s->k)) - 1)
-        return false;
-    for (int b = 0; b < s->k; b++) {
-        int level = s->order[s->n + b], size = s->level[level].size;
-        if (s->block_map[b] < 0 || s->block_map[b] >= s->n || s->level[level].sparse || size < 1 ||
-            s->dims[s->block_map[b]] % ((int64_t)blocked[s->block_map[b]] * size))
-            return false;
-        st.block_size[b] = size;
-        blocked[s->block_map[b]] *= size;
-    }
-    for (int i = 0; i < s->n + s->k; i++) {
-        bool of_blocks = i >= s->n;
-        st.extent[i] = of_blocks ? st.block_size[s->order[i] - s->n] : s->dims[s->order[i]] / blocked[s->order[i]];
-        if (!s->level[i].sparse && s->level[i].size != st.extent[i])
-            return false;
-    }
-    return densify_level(&st, 0, 0) && st.used == value_count;
-}
-
-/* The rows of a 1×1 convolution's filter, [O, 1, 1, I], stored row by row: used as they are. */
-static bool is_plain_rows(const bs_nn_sparsity *s)
-{
-    if (s->n != 4 || s->k != 0 || s->dims[1] != 1 || s->dims[2] != 1)
-        return false;
-    for (int i = 0; i < 4; i++)
-        if (s->order[i] != i || s->level[i].sparse != (i == 3) || (i < 3 && s->level[i].size != s->dims[i]))
-            return false;
-    return s->level[3].segment_count == (size_t)s->dims[0] + 1;
-}
-
-static bool rows_are_sound(const bs_nn_sparsity *s, size_t value_count)
-{
-    const int sb = s->level[3].segment_bytes, ib = s->level[3].index_bytes;
-    const uint8_t *segments = s->level[3].segments, *indices = s->level[3].indices;
-    if (bs_nn_index(segments, sb, 0) != 0 || s->level[3].index_count != value_count)
-        return false;
-    for (int row = 0; row < s->dims[0]; row++) {
-        size_t begin = bs_nn_index(segments, sb, (size_t)row), end = bs_nn_index(segments, sb, (size_t)row + 1);
-        if (begin > end || end > value_count)
-            return false;
-        for (size_t p = begin; p < end; p++) {
-            uint32_t c = bs_nn_index(indices, ib, p);
-            if (c >= (uint32_t)s->dims[3] || (p > begin && c <= bs_nn_index(indices, ib, p - 1)))
-                return false;
-        }
-    }
-    return bs_nn_index(segments, sb, (size_t)s->dims[0]) == value_count;
-}
-
 enum { MAX_DENSIFIED = 128 << 20 }; /* bytes, all together */
 
 /* Blocks of expanded sparse tensors hang on model->densified, each beginning with the pointer to the next. */
@@ -378,14 +123,14 @@ static void read_sparse_weights(reader *r, bs_nn_model *m, table sparsity, bs_nn
     size_t value_count = t->bytes / (size_t)bytes;
     bs_nn_weights *w = &t->weights;
     *w = (bs_nn_weights){.data = t->data, .value_bytes = (uint8_t)bytes, .count = t->count};
-    if (is_plain_rows(&s)) {
+    if (bs_nn_is_plain_rows(&s)) {
         w->segments = s.level[3].segments;
         w->indices = s.level[3].indices;
         w->segment_bytes = (uint8_t)s.level[3].segment_bytes;
         w->index_bytes = (uint8_t)s.level[3].index_bytes;
         w->rows = s.dims[0];
         w->columns = s.dims[3];
-        if (!rows_are_sound(&s, value_count))
+        if (!bs_nn_rows_are_sound(&s, value_count))
             complain(r, "tensor %d is sparse, and its indices do not fit its shape", index);
         return;
     }
