@@ -71,10 +71,13 @@ bool bs_av_input_is_raw(const bs_av_input *in);
 /* A photo as one packet: what its decoder needs of the file. */
 bs_status bs_av_input_read_all(bs_av_input *in, AVPacket *packet, bs_error *err);
 
-/* -- what headers claim (claims.c) ------------------------------------------------------------------ */
+/* -- few bytes of a file at a time (window.c) ------------------------------------------------------- */
 
-/* A file seen through a small window. A read is of 16 bytes at most; false beyond the end, and where the file cannot be
- * read. */
+/* `size` bytes from `at` on; false where there are fewer, and where the file cannot be read. */
+bool bs_read_at(int fd, int64_t at, void *out, size_t size);
+
+/* The same through a small window, for whoever goes along a file: one system call for 4 KB. A read is of 16 bytes at
+ * most. */
 typedef struct bs_window {
     int fd;
     int64_t from, filled;
@@ -82,6 +85,11 @@ typedef struct bs_window {
 } bs_window;
 
 bool bs_window_read(bs_window *window, int64_t at, void *out, size_t size);
+
+/* Whether the code of four letters is among those that stand one behind the other in `types`. */
+bool bs_is_one_of(const uint8_t type[4], const char *types);
+
+/* -- what headers claim (claims.c) ------------------------------------------------------------------ */
 
 /* Refuses what the header of an ISO or Matroska file claims beyond reason (BS_ERR_LIMIT), and fills in->hidden with
  * what is long and not needed. */
@@ -119,11 +127,7 @@ void bs_turn_planes(const AVFrame *from, AVFrame *to, bs_orientation orientation
 /* The same for RGB24, whose one plane holds whole pixels. */
 void bs_turn_rgb24(const AVFrame *from, AVFrame *to, bs_orientation orientation);
 
-/* -- what a header says (headers.c) ------------------------------------------------------------------ */
-
-/* Pictures that a decoder must hold by the stream's parameter sets (H.264: max_num_ref_frames; HEVC:
- * max_dec_pic_buffering); 0 where they cannot be read. */
-int bs_reference_frames(const AVCodecParameters *parameters);
+/* -- photos (photo.c) --------------------------------------------------------------------------------- */
 
 typedef struct bs_photo_header {
     enum AVCodecID codec;
@@ -158,6 +162,12 @@ const char *bs_photo_kind(int fd);
  * follow in trailers and lie in thumbnails: those are stepped over with the segment that holds them. Source: ITU-T
  * T.81, annex B. */
 int64_t bs_jpeg_end(int fd, int64_t from, int64_t size);
+
+/* -- parameter sets of H.264 and HEVC (parameter_sets.c) --------------------------------------------- */
+
+/* Pictures that a decoder must hold by the stream's parameter sets (H.264: max_num_ref_frames; HEVC:
+ * max_dec_pic_buffering); 0 where they cannot be read. */
+int bs_reference_frames(const AVCodecParameters *parameters);
 
 /* -- cut files (cut.c) --------------------------------------------------------------------------------- */
 

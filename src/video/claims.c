@@ -7,7 +7,6 @@
  * demuxer reads it as empty space and steps over it. */
 #include <inttypes.h>
 #include <string.h>
-#include <unistd.h>
 
 #include <libavutil/intreadwrite.h>
 
@@ -20,19 +19,6 @@ enum {
     MAX_SAMPLES = 16 << 20,  /* of all tracks: 70 hours of 60 frames a second */
     HIDDEN_FROM = 256 << 10, /* bytes; what is shorter costs little and may be told of */
 };
-
-bool bs_window_read(bs_window *w, int64_t at, void *out, size_t size)
-{
-    if (at < w->from || at + (int64_t)size > w->from + w->filled) {
-        const ssize_t got = pread(w->fd, w->bytes, sizeof(w->bytes), at);
-        w->from = at;
-        w->filled = got > 0 ? got : 0;
-    }
-    if (at + (int64_t)size > w->from + w->filled)
-        return false;
-    memcpy(out, w->bytes + (at - w->from), size);
-    return true;
-}
 
 typedef struct claims {
     bs_av_input *in;
@@ -82,14 +68,6 @@ static bs_status add_track(claims *c, bs_error *err)
 }
 
 /* -- ISO ------------------------------------------------------------------------------------------------ */
-
-static bool is_one_of(const uint8_t type[4], const char *types)
-{
-    for (; *types; types += 4)
-        if (!memcmp(type, types, 4))
-            return true;
-    return false;
-}
 
 static bs_status add_samples(claims *c, int64_t samples, bs_error *err)
 {
@@ -183,16 +161,16 @@ static bs_status check_boxes(claims *c, int64_t at, int64_t end, int depth, bs_e
         const uint32_t brief = AV_RB32(head);
         const int64_t size = brief == 1 ? (int64_t)AV_RB64(head + 8) : brief == 0 ? end - at : (int64_t)brief;
         const int64_t body = at + (brief == 1 ? 16 : 8);
-        if (is_one_of(type, "moovmetaudtamoof"))
+        if (bs_is_one_of(type, "moovmetaudtamoof"))
             status = check_size(c, size, err);
         if (size < 8 || (depth == 0 && size > end - at))
             break;
         const int64_t next = size < end - at ? at + size : end;
-        if (!status && depth < MAX_DEPTH && is_one_of(type, "trak"))
+        if (!status && depth < MAX_DEPTH && bs_is_one_of(type, "trak"))
             status = check_track(c, body, next, depth + 1, err);
-        else if (!status && is_one_of(type, "metaudta") && size >= HIDDEN_FROM)
+        else if (!status && bs_is_one_of(type, "metaudta") && size >= HIDDEN_FROM)
             hide(c->in, at + 4, (const uint8_t *)"free", 4);
-        else if (!status && depth < MAX_DEPTH && is_one_of(type, "moovmdiaminfstbledtsmooftrafcmov"))
+        else if (!status && depth < MAX_DEPTH && bs_is_one_of(type, "moovmdiaminfstbledtsmooftrafcmov"))
             status = check_boxes(c, body, next, depth + 1, err);
         else if (!status && depth > 0)
             status = check_table(c, type, body, next - body, err);
@@ -314,7 +292,7 @@ bs_status bs_av_check_claims(bs_av_input *in, bs_error *err)
         return BS_OK;
     if (AV_RB32(head) == EBML_HEADER)
         return check_segment(&c, err);
-    if (is_one_of(head + 4, "ftypmoovmdatwideskipfreepnotstypsidx"))
+    if (bs_is_one_of(head + 4, "ftypmoovmdatwideskipfreepnotstypsidx"))
         return check_boxes(&c, 0, in->size, 0, err);
     return BS_OK;
 }

@@ -8,11 +8,6 @@
 
 #include "av.h"
 
-static bool read_at(int fd, int64_t at, void *out, size_t size)
-{
-    return at >= 0 && pread(fd, out, size, at) == (ssize_t)size;
-}
-
 /* -- lengths that headers claim ------------------------------------------------------------------------ */
 
 static bool boxes_end_early(int fd, int64_t size)
@@ -37,7 +32,7 @@ static bool boxes_end_early(int fd, int64_t size)
 static bool segment_ends_early(int fd, int64_t size)
 {
     uint8_t head[64] = {0};
-    if (pread(fd, head, sizeof(head), 0) != (ssize_t)sizeof(head) || !(head[4] & 0x80))
+    if (!bs_read_at(fd, 0, head, sizeof(head)) || !(head[4] & 0x80))
         return false;
     const size_t at = 5 + (head[4] & 0x7f); /* past the EBML header, whose length takes one byte in practice */
     if (at + 12 > sizeof(head) || AV_RB32(head + at) != 0x18538067)
@@ -63,7 +58,7 @@ static bool asf_ends_early(int fd, int64_t size)
     int64_t at = 30;
     for (int i = 0; i < 64; i++) {
         uint8_t object[92];
-        if (!read_at(fd, at, object, sizeof(object)))
+        if (!bs_read_at(fd, at, object, sizeof(object)))
             return false;
         if (!memcmp(object, properties, sizeof(properties)))
             return !(object[88] & 1) && (int64_t)AV_RL64(object + 40) > size;
@@ -83,7 +78,7 @@ static bool is_transport_stream(int fd, int packet, int before)
 {
     uint8_t sync = 0;
     for (int i = 0; i < 4; i++)
-        if (!read_at(fd, before + (int64_t)i * packet, &sync, 1) || sync != 0x47)
+        if (!bs_read_at(fd, before + (int64_t)i * packet, &sync, 1) || sync != 0x47)
             return false;
     return true;
 }
@@ -97,7 +92,7 @@ typedef struct tail {
 static bool read_tail(int fd, int64_t size, tail *out)
 {
     out->size = size < (int64_t)sizeof(out->bytes) ? (size_t)size : sizeof(out->bytes);
-    return read_at(fd, size - (int64_t)out->size, out->bytes, out->size);
+    return bs_read_at(fd, size - (int64_t)out->size, out->bytes, out->size);
 }
 
 /* Where `pattern` begins for the last time, else -1. */
@@ -173,7 +168,7 @@ static bool ogg_ends_early(const tail *t)
 static bool flv_ends_early(int fd, int64_t size)
 {
     uint8_t length[4], tag[4];
-    if (!read_at(fd, size - 4, length, 4) || !read_at(fd, size - 4 - (int64_t)AV_RB32(length), tag, 4))
+    if (!bs_read_at(fd, size - 4, length, 4) || !bs_read_at(fd, size - 4 - (int64_t)AV_RB32(length), tag, 4))
         return true;
     return AV_RB24(tag + 1) + 11 != AV_RB32(length);
 }
@@ -221,7 +216,7 @@ bool bs_file_is_cut(int fd, int64_t size)
 {
     uint8_t head[12];
     tail *const t = malloc(sizeof(*t));
-    const bool cut = t && read_at(fd, 0, head, sizeof(head)) && ends_early(fd, size, head, t);
+    const bool cut = t && bs_read_at(fd, 0, head, sizeof(head)) && ends_early(fd, size, head, t);
     free(t);
     return cut;
 }
