@@ -183,8 +183,8 @@ void cli_progress_end(cli_progress *progress);
 /* One line of JSON on standard output; takes the reference. */
 struct json_t;
 void cli_print_json(struct json_t *object);
-/* A string of JSON, a new reference, NULL without memory. File names are bytes: what is not ASCII in one that is no
- * UTF-8, which JSON cannot hold, becomes "?". */
+/* A string of JSON, a new reference, NULL without memory. File names are bytes: of one that is no UTF-8, which JSON
+ * cannot hold, what bs_text_clean leaves. */
 struct json_t *cli_json_text(const char *text);
 
 #endif

@@ -31,9 +31,7 @@ const char *cli_base_name(const char *path)
 const char *cli_shown(const char *path, char out[CLI_SHOWN])
 {
     snprintf(out, CLI_SHOWN, "%s", path);
-    for (unsigned char *c = (unsigned char *)out; *c; c++)
-        if (*c < 0x20 || *c == 0x7f)
-            *c = '?';
+    bs_text_clean(out);
     return out;
 }
 

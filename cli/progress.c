@@ -40,11 +40,10 @@ json_t *cli_json_text(const char *text)
 {
     json_t *string = json_string(text);
     char *clean = string ? NULL : strdup(text);
-    for (char *c = clean; c && *c; c++)
-        if ((unsigned char)*c >= 0x80)
-            *c = '?';
-    if (clean)
+    if (clean) {
+        bs_text_clean(clean);
         string = json_string(clean);
+    }
     free(clean);
     return string;
 }

@@ -1,6 +1,7 @@
 /* metadata.json (see bodyscript/metadata.h; the fields are explained in docs/results.md). */
 #include <jansson.h>
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -41,10 +42,8 @@ static json_t *text(const char *value)
     if (string || !value)
         return string;
     char clean[512];
-    size_t n = 0;
-    for (; *value && n + 1 < sizeof(clean); value++)
-        clean[n++] = (unsigned char)*value < 0x80 ? *value : '?';
-    clean[n] = '\0';
+    snprintf(clean, sizeof(clean), "%s", value);
+    bs_text_clean(clean);
     return json_string(clean);
 }
 
