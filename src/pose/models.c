@@ -11,7 +11,8 @@
 #include "pose/landmarks.h"
 #include "pose/models.h"
 
-static const char installed_dir[] = "/usr/share/bodyscript/models";
+/* Where `meson install` and the Debian package put them. */
+static const char made_dir[] = BS_DATA_DIR "/models", packaged_dir[] = "/usr/share/bodyscript/models";
 static const char detector_file[] = "pose_detection.tflite";
 
 struct bs_models {
@@ -52,17 +53,23 @@ static bool beside_program(char out[PATH_MAX])
 
 static bs_status find_dir(char out[PATH_MAX], const char *dir, bs_error *err)
 {
-    char beside[PATH_MAX] = "";
     const char *chosen = dir ? dir : getenv("BODYSCRIPT_MODELS");
-    if (!chosen || !*chosen)
-        chosen = beside_program(beside) && holds_detector(beside) ? beside : installed_dir;
+    char beside[PATH_MAX];
+    if (!chosen || !*chosen) {
+        if (!beside_program(beside))
+            strcpy(beside, made_dir);
+        chosen = holds_detector(beside) ? beside : holds_detector(made_dir) ? made_dir : packaged_dir;
+        if (!holds_detector(chosen))
+            return bs_fail(err, BS_ERR_INPUT,
+                           "no pose models in '%s', '%s' or '%s': run ./dev setup, or set BODYSCRIPT_MODELS to the "
+                           "folder that holds %s",
+                           beside, made_dir, packaged_dir, detector_file);
+    }
     if (strlen(chosen) >= PATH_MAX)
         return bs_fail(err, BS_ERR_USAGE, "the path of the models folder is too long");
     if (!holds_detector(chosen))
-        return bs_fail(err, BS_ERR_INPUT,
-                       "no pose models in '%s'%s%s%s: run ./dev setup, or set BODYSCRIPT_MODELS to the folder that "
-                       "holds %s",
-                       chosen, *beside ? " nor in '" : "", beside, *beside ? "'" : "", detector_file);
+        return bs_fail(err, BS_ERR_INPUT, "no pose models in '%s': BODYSCRIPT_MODELS is to be the folder that holds %s",
+                       chosen, detector_file);
     strcpy(out, chosen);
     return BS_OK;
 }

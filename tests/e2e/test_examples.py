@@ -49,6 +49,8 @@ class Examples(kit.Case):
         run = lambda *words, **more: subprocess.run(words, check=True, capture_output=True, text=True, **more).stdout
         run("meson", "install", "-C", build, "--no-rebuild", "--destdir", self.tmp / "root")
         package, = (self.tmp / "root").rglob("bodyscript.pc")
+        if (build / "models").is_dir():
+            self.assertEqual(len(list((self.tmp / "root").rglob("share/bodyscript/models/*.tflite"))), 4)
         flags = run("pkg-config", "--cflags", "--libs", "bodyscript",
                     env=dict(os.environ, PKG_CONFIG_PATH=str(package.parent), PKG_CONFIG_SYSROOT_DIR=str(self.tmp / "root")))
         (self.tmp / "other.c").write_text('''#include <bodyscript/bodyscript.h>
