@@ -116,7 +116,7 @@ static bs_status probe(bs_worker *worker, const bs_job *job, bs_probed *out, bs_
     if (status != BS_OK)
         return status < 0 ? status : bs_fail(err, BS_ERR_IO, "the upload's file is gone");
     struct timespec until;
-    clock_gettime(CLOCK_REALTIME, &until);
+    clock_gettime(CLOCK_MONOTONIC, &until);
     until.tv_sec += PROBE_WAIT_SECONDS;
 
     pthread_mutex_lock(&worker->lock);

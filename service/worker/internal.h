@@ -54,6 +54,7 @@ typedef struct bs_slot {
     bs_sandbox_limits limits;
     int64_t started_ms, told_ms; /* monotonic; told: the listener was last called */
     int64_t stop_ms;             /* when the zygote was first asked to kill it */
+    int64_t silent_ms;           /* when it closed its channel; 0: not yet */
     bs_submission *submission;
 
     bs_report head; /* of the report that arrives */

@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <linux/capability.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -21,6 +22,7 @@
 enum {
     OPEN_FILES = 64,
     ADDRESS_SPACE_ROOM = 1 << 30, /* the C library sets address space aside that it never touches */
+    STACK = 8 << 20,              /* of the first thread: not in RLIMIT_DATA */
 };
 
 /* -- rlimits -------------------------------------------------------------------------------------------- */
@@ -80,7 +82,7 @@ static bool limit_memory(uint64_t data)
 static bool set_limits(const bs_sandbox_limits *limits)
 {
     /* SIGXCPU at the soft limit tells what happened; SIGKILL follows at the hard one. */
-    return limit_memory(limits->data) && set_limit(RLIMIT_CORE, 0, 0) &&
+    return limit_memory(limits->data) && set_limit(RLIMIT_STACK, STACK, STACK) && set_limit(RLIMIT_CORE, 0, 0) &&
            set_limit(RLIMIT_CPU, limits->cpu_seconds, limits->cpu_seconds + 2) &&
            set_limit(RLIMIT_FSIZE, limits->file_size, limits->file_size) &&
            set_limit(RLIMIT_NOFILE, OPEN_FILES, OPEN_FILES) && set_limit(RLIMIT_MEMLOCK, 0, 0) &&
@@ -140,7 +142,6 @@ static const char *const allowed[] = {
     "time",
     "sched_yield",
     "sched_getaffinity",
-    "sched_setaffinity",
     "sched_getparam",
     "sched_getscheduler",
     "getcpu",
@@ -243,11 +244,14 @@ static int add_conditions(scmp_filter_ctx filter)
         uint32_t action;
         int call;
         unsigned count;
-        struct scmp_arg_cmp arg;
+        struct scmp_arg_cmp arg, other;
     } rules[] = {
-        /* No new code. */
-        {allow, SCMP_SYS(mmap), 1, SCMP_A2(SCMP_CMP_MASKED_EQ, PROT_EXEC, 0)},
+        /* No new code, and no memory that RLIMIT_DATA does not count: shared, or a stack. */
+        {allow, SCMP_SYS(mmap), 2, SCMP_A2(SCMP_CMP_MASKED_EQ, PROT_EXEC, 0),
+         SCMP_A3(SCMP_CMP_MASKED_EQ, MAP_TYPE | MAP_GROWSDOWN, MAP_PRIVATE)},
         {refuse, SCMP_SYS(mmap), 1, SCMP_A2(SCMP_CMP_MASKED_EQ, PROT_EXEC, PROT_EXEC)},
+        {refuse, SCMP_SYS(mmap), 1, SCMP_A3(SCMP_CMP_MASKED_EQ, MAP_SHARED, MAP_SHARED)},
+        {refuse, SCMP_SYS(mmap), 1, SCMP_A3(SCMP_CMP_MASKED_EQ, MAP_GROWSDOWN, MAP_GROWSDOWN)},
         {allow, SCMP_SYS(mprotect), 1, SCMP_A2(SCMP_CMP_MASKED_EQ, PROT_EXEC, 0)},
         {refuse, SCMP_SYS(mprotect), 1, SCMP_A2(SCMP_CMP_MASKED_EQ, PROT_EXEC, PROT_EXEC)},
         /* Threads, no processes; of clone3 the flags cannot be seen: it is answered as unknown,
@@ -277,7 +281,8 @@ static int add_conditions(scmp_filter_ctx filter)
         {SCMP_ACT_ERRNO(ENOTTY), SCMP_SYS(ioctl), 0, {0}},
     };
     for (size_t i = 0; i < sizeof(rules) / sizeof(*rules); i++) {
-        int rc = seccomp_rule_add_array(filter, rules[i].action, rules[i].call, rules[i].count, &rules[i].arg);
+        struct scmp_arg_cmp args[] = {rules[i].arg, rules[i].other};
+        int rc = seccomp_rule_add_array(filter, rules[i].action, rules[i].call, rules[i].count, args);
         if (rc && rc != -EDOM)
             return rc;
     }
@@ -340,6 +345,16 @@ static bool restrict_files(void)
     return ok;
 }
 
+/* -- capabilities --------------------------------------------------------------------------------------- */
+
+/* Where root runs the service its jobs are not all-powerful: what is left of the system calls asks for these, too. */
+static bool give_up_capabilities(void)
+{
+    struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+    struct __user_cap_data_struct none[_LINUX_CAPABILITY_U32S_3] = {{0}};
+    return syscall(SYS_capset, &header, none) == 0;
+}
+
 /* -- together ------------------------------------------------------------------------------------------- */
 
 /* The first to go when the machine, and not this service, is out of memory. */
@@ -360,6 +375,8 @@ bs_status bs_sandbox_enter(const bs_sandbox_limits *limits, bs_error *err)
         return bs_fail(err, BS_ERR_IO, "the sandbox cannot set its limits: %s", strerror(errno));
     if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
         return bs_fail(err, BS_ERR_IO, "the sandbox cannot give up privileges: %s", strerror(errno));
+    if (!give_up_capabilities())
+        return bs_fail(err, BS_ERR_IO, "the sandbox cannot give up capabilities: %s", strerror(errno));
     if (!restrict_files())
         return bs_fail(err, BS_ERR_IO, "the sandbox cannot enter Landlock: %s", strerror(errno));
     int rc = load_filter();

@@ -135,15 +135,20 @@ static void release_slot(bs_worker *worker, bs_slot *slot)
     }
 }
 
+static void kill_slot(bs_worker *worker, bs_slot *slot)
+{
+    bs_order order = {.kind = BS_ORDER_KILL, .serial = slot->serial};
+    if (!slot->killed && !slot->ended)
+        slot->killed = bs_zygote_send(&worker->zygote, &order, NULL, 0, NULL) == BS_OK;
+}
+
 void bs_worker_stop_slot(bs_worker *worker, bs_slot *slot, bs_stop why)
 {
     if (!slot->stop) {
         slot->stop = why;
         slot->stop_ms = bs_worker_clock_ms();
     }
-    bs_order order = {.kind = BS_ORDER_KILL, .serial = slot->serial};
-    if (!slot->killed && !slot->ended)
-        slot->killed = bs_zygote_send(&worker->zygote, &order, NULL, 0, NULL) == BS_OK;
+    kill_slot(worker, slot);
 }
 
 /* Sends the order with the channel's other end. False: nothing was started. */
@@ -492,6 +497,8 @@ static void watch_slots(bs_worker *worker, bool beat_is_due)
             bs_worker_stop_slot(worker, slot, BS_STOP_TIMEOUT);
         else if (slot->stop)
             bs_worker_stop_slot(worker, slot, slot->stop);
+        else if (slot->silent_ms && now - slot->silent_ms > ZYGOTE_ANSWER_MS)
+            kill_slot(worker, slot); /* it has nothing more to say and goes on all the same */
         if (beat_is_due && slot->state == BS_SLOT_JOB)
             beat(worker, slot);
     }
@@ -518,6 +525,7 @@ static void read_channel(bs_worker *worker, bs_slot *slot)
     int64_t now = bs_worker_clock_ms();
     if (!bs_channel_read(worker, slot, &progressed)) {
         bs_channel_close(worker, slot);
+        slot->silent_ms = now;
         if (slot->stop)
             bs_worker_stop_slot(worker, slot, slot->stop);
     }
@@ -568,7 +576,8 @@ static void watch_zygote(bs_worker *worker)
     for (int i = 0; i < worker->slots; i++) {
         const bs_slot *slot = &worker->slot[i];
         bool unstarted = !slot->pid && slot->started_ms < since, undead = slot->stop && slot->stop_ms < since;
-        if (slot->state == BS_SLOT_FREE || slot->ended || (!unstarted && !undead))
+        bool unburied = slot->silent_ms && slot->silent_ms < since - ZYGOTE_ANSWER_MS;
+        if (slot->state == BS_SLOT_FREE || slot->ended || (!unstarted && !undead && !unburied))
             continue;
         bs_log(BS_LOG_ERROR, "zygote", "the zygote does not answer; it is killed and started again");
         lose_zygote(worker, "the process that starts jobs is started again", ZYGOTE_RETRY_MS);
@@ -786,7 +795,11 @@ bs_status bs_worker_start(bs_worker **out, const bs_settings *settings, bs_store
     worker->zygote.socket = -1;
     pthread_mutex_init(&worker->lock, NULL);
     pthread_mutex_init(&worker->listener.turn, NULL);
-    pthread_cond_init(&worker->changed, NULL);
+    pthread_condattr_t attr; /* whoever waits does not mind the clock being set */
+    pthread_condattr_init(&attr);
+    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+    pthread_cond_init(&worker->changed, &attr);
+    pthread_condattr_destroy(&attr);
     bs_fail(&worker->unready, BS_AGAIN, "the models are being mapped");
     bs_governor_init(&worker->governor, settings);
     worker->slots = (int)settings->max_concurrent_processing + 1; /* one for probing */

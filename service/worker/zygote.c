@@ -23,6 +23,7 @@ enum { SOCKET_FD = 3, MAX_FDS = 2 + BS_GIVE_OUTPUTS, MAX_CHILDREN = 512, HASH_AF
 static const char role_name[] = "zygote";
 
 extern char **environ;
+static char **program_arguments; /* of the program */
 
 /* -- the zygote itself ---------------------------------------------------------------------------------- */
 
@@ -215,11 +216,24 @@ static bool obey(zygote_self *z)
     return true;
 }
 
+/* A job can read nothing that is typed where the server was started, and write nothing into what it prints. Standard
+ * error is left to it: what a sanitizer or the C library says of its end goes there. */
+static void leave_terminal(void)
+{
+    int nowhere = open("/dev/null", O_RDWR | O_CLOEXEC);
+    if (nowhere < 0)
+        return;
+    dup2(nowhere, STDIN_FILENO);
+    dup2(nowhere, STDOUT_FILENO);
+    close(nowhere);
+}
+
 static int run_zygote(void)
 {
     static zygote_self z;
     sigset_t children;
     bs_memory_settle();
+    leave_terminal();
     prctl(PR_SET_PDEATHSIG, SIGKILL); /* the server closing its end of the socket is the other way to hear of its end */
     prctl(PR_SET_NAME, "bodyscript zyg.");
     setsid(); /* an interrupt typed at the terminal is the server's to handle */
@@ -246,13 +260,35 @@ static int run_zygote(void)
     }
 }
 
+/* The environment may hold tokens and passwords of any kind, the arguments those that were given as options; nothing
+ * but the models' folder is needed from here on. */
+static void wipe_secrets(char *const *secrets, size_t count)
+{
+    const char *folder = getenv("BODYSCRIPT_MODELS");
+    char *kept = folder ? strdup(folder) : NULL;
+    for (size_t i = 0; i < count; i++)
+        if (secrets[i])
+            explicit_bzero(secrets[i], strlen(secrets[i]));
+    for (char **variable = environ; variable && *variable; variable++)
+        explicit_bzero(*variable, strlen(*variable));
+    for (char **argument = program_arguments ? program_arguments + 1 : NULL; argument && *argument; argument++)
+        explicit_bzero(*argument, strlen(*argument));
+    clearenv();
+    if (kept)
+        setenv("BODYSCRIPT_MODELS", kept, 1);
+    free(kept);
+}
+
 void bs_zygote_main_if_asked(int argc, char **argv)
 {
     int type = 0;
+    program_arguments = argv;
     socklen_t size = sizeof(type);
     if (argc == 2 && !strcmp(argv[1], role_name) && !getsockopt(SOCKET_FD, SOL_SOCKET, SO_TYPE, &type, &size) &&
-        type == SOCK_SEQPACKET)
+        type == SOCK_SEQPACKET) {
+        wipe_secrets(NULL, 0);
         _exit(run_zygote());
+    }
 }
 
 /* -- the server's side ---------------------------------------------------------------------------------- */
@@ -328,22 +364,6 @@ bs_status bs_zygote_start(bs_zygote *out, bs_log_level level, bs_log_format form
         return bs_fail(err, BS_ERR_IO, "the zygote cannot be started: %s", strerror(rc));
     }
     return set_up(out, level, format, err);
-}
-
-/* The environment may hold tokens and passwords of any kind; nothing but the models' folder is needed from here on. */
-static void wipe_secrets(char *const *secrets, size_t count)
-{
-    const char *folder = getenv("BODYSCRIPT_MODELS");
-    char *kept = folder ? strdup(folder) : NULL;
-    for (size_t i = 0; i < count; i++)
-        if (secrets[i])
-            explicit_bzero(secrets[i], strlen(secrets[i]));
-    for (char **variable = environ; variable && *variable; variable++)
-        explicit_bzero(*variable, strlen(*variable));
-    clearenv();
-    if (kept)
-        setenv("BODYSCRIPT_MODELS", kept, 1);
-    free(kept);
 }
 
 bs_status bs_zygote_fork(bs_zygote *out, bs_log_level level, bs_log_format format, char *const *secrets, size_t count,

@@ -229,6 +229,16 @@ class Jobs(unittest.TestCase):
         self.assertEqual(server.wait(job)["status"], "completed")
         self.assertTrue(end_within(stuck))
 
+    def test_a_zygote_that_hangs_is_replaced_even_where_its_job_is_done(self):
+        """Nobody hears that the process has ended; what it made is kept."""
+        server = self.serve()
+        job = server.submit(made_video("640x360", 3, 25))
+        server.wait_for(job, "processing")
+        zygote = server.processes()["zygote"][0]
+        os.kill(zygote, signal.SIGSTOP)
+        self.assertEqual(server.wait(job, 60)["status"], "completed")
+        self.assertFalse(alive(zygote))
+
     def test_a_job_whose_process_always_dies_fails_after_the_last_attempt(self):
         server = self.serve(JOB_MAX_ATTEMPTS=2)
         job = server.submit(long_video())
@@ -255,18 +265,31 @@ class Jobs(unittest.TestCase):
         self.assertEqual(server.folders_settled({}), {})
         self.assertEqual(server.get(f"/api/status/{job}").status, 404)
 
-    @unittest.skipIf("build-" in service.PROGRAM, "skipped: a sanitizer's memory is too large to be searched")
-    def test_job_processes_know_no_secrets(self):
-        server = self.serve(ADMIN_TOKEN="a-token-to-look-for", API_KEY="a-key-to-look-for")
-        zygote = server.processes()["zygote"][0]
-        self.assertNotIn(b"to-look-for", pathlib.Path(f"/proc/{zygote}/environ").read_bytes())
-        with open(f"/proc/{zygote}/maps", encoding="ascii") as maps, open(f"/proc/{zygote}/mem", "rb", 0) as memory:
+    def assert_no_secret_in(self, pid):
+        for what in ("environ", "cmdline"):
+            self.assertNotIn(b"to-look-for", pathlib.Path(f"/proc/{pid}/{what}").read_bytes())
+        with open(f"/proc/{pid}/maps", encoding="ascii") as maps, open(f"/proc/{pid}/mem", "rb", 0) as memory:
             for line in maps:
                 where, rights = line.split()[:2]
                 if rights.startswith("rw"):
                     begin, end = (int(x, 16) for x in where.split("-"))
                     memory.seek(begin)
                     self.assertNotIn(b"to-look-for", memory.read(end - begin), line)
+
+    @unittest.skipIf("build-" in service.PROGRAM, "skipped: a sanitizer's memory is too large to be searched")
+    def test_job_processes_know_no_secrets(self):
+        """Neither those that are given in the environment nor as options, in the first zygote or one that took its place."""
+        server = Server(ADMIN_TOKEN="a-token-to-look-for")
+        server.wrapper = ["sh", "-c", 'exec "$@" --api-key a-key-to-look-for', "sh"]
+        self.addCleanup(server.__exit__)
+        server.start()
+        server.wait_ready()
+        first = server.processes()["zygote"][0]
+        self.assert_no_secret_in(first)
+        kill(first)
+        self.assertTrue(end_within([first]))
+        server.wait(server.submit(made_video(), headers={"X-API-Key": "a-key-to-look-for"}))
+        self.assert_no_secret_in(server.processes()["zygote"][0])
 
     def test_a_damaged_store_is_said_at_start(self):
         server = self.serve()

@@ -83,6 +83,22 @@ static int map_without_end(int fd)
     return FINE;
 }
 
+/* What RLIMIT_DATA does not count: memory to be shared, and stacks. */
+static int map_uncounted(int flags)
+{
+    return mmap(NULL, 64 * MIB, PROT_READ | PROT_WRITE, flags | MAP_ANONYMOUS, -1, 0) == MAP_FAILED ? REFUSED : FINE;
+}
+
+static int map_to_share(int fd)
+{
+    return map_uncounted(MAP_SHARED);
+}
+
+static int map_a_stack(int fd)
+{
+    return map_uncounted(MAP_PRIVATE | MAP_GROWSDOWN);
+}
+
 /* A job that frees its limit again would be free. */
 static int raise_the_limits(int fd)
 {
@@ -94,6 +110,8 @@ static void allocating_without_end_is_refused_at_the_reservation(void **state)
 {
     assert_exit(in_sandbox(&usual, allocate_without_end, -1), REFUSED);
     assert_exit(in_sandbox(&usual, map_without_end, -1), REFUSED);
+    assert_exit(in_sandbox(&usual, map_to_share, -1), REFUSED);
+    assert_exit(in_sandbox(&usual, map_a_stack, -1), REFUSED);
     assert_exit(in_sandbox(&usual, raise_the_limits, -1), REFUSED);
 }
 
