@@ -134,13 +134,33 @@ static bool forged(bs_request *r)
 
 typedef struct framing {
     int hosts, lengths, codings;
-    bool chunked;
+    bool chunked, malformed;
     uint64_t length;
 } framing;
+
+/* A name is a token, a value has no control characters (RFC 9110 5.1, 5.5). libmicrohttpd before 1.0 does not look:
+ * "Content-Length : 5" is a header of another name to it, and so is one whose line is continued on the next, which it
+ * appends to the name. Others, a proxy before us for one, may read a length there. */
+static bool is_well_formed(const char *name, const char *value)
+{
+    static const char *const framed[] = {"Content-Length", "Transfer-Encoding"};
+    static const char token[] = "!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
+    if (!*name || name[strspn(name, token)])
+        return false;
+    for (int i = 0; i < 2; i++)
+        if (!strncasecmp(name, framed[i], strlen(framed[i])) && name[strlen(framed[i])])
+            return false;
+    for (const unsigned char *c = (const unsigned char *)(value ? value : ""); *c; c++)
+        if ((*c < ' ' && *c != '\t') || *c == 0x7f)
+            return false;
+    return true;
+}
 
 static enum MHD_Result count_header(void *opaque, enum MHD_ValueKind kind, const char *name, const char *value)
 {
     framing *f = opaque;
+    if (!is_well_formed(name, value))
+        f->malformed = true;
     if (!strcasecmp(name, "Host")) {
         f->hosts++;
     } else if (!strcasecmp(name, "Content-Length")) {
@@ -160,7 +180,9 @@ static bool well_framed(bs_request *r, const char *version)
     framing f = {0};
     MHD_get_connection_values(r->connection, MHD_HEADER_KIND, count_header, &f);
     r->declared = f.codings ? UINT64_MAX : f.length;
-    if (f.codings && !f.chunked)
+    if (f.malformed)
+        bs_answer_error(r, MHD_HTTP_BAD_REQUEST, "A header of the request is malformed");
+    else if (f.codings && !f.chunked)
         bs_answer_error(r, MHD_HTTP_NOT_IMPLEMENTED, "Transfer-Encoding takes chunked and nothing else");
     else if (f.lengths + f.codings > 1)
         bs_answer_error(r, MHD_HTTP_BAD_REQUEST, "The length of the body is told more than once");

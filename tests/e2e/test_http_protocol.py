@@ -327,6 +327,13 @@ class Protocol(unittest.TestCase):
             self.assertIn(got[:13], [b"HTTP/1.1 %d " % status for status in statuses], data)
             self.assertEqual(got.count(b"HTTP/1.1"), 1, data)
             self.assertIn("detail", json.loads(got.split(b"\r\n\r\n", 1)[1]))
+        length = b"%d" % len(smuggled)
+        for header in (b"Content-Length : " + length, b"Content-Length\t: " + length, b"Content-Length:\r\n " + length,
+                       b"Transfer-Encoding : chunked", b"Transfer-Encoding:\r\n chunked",
+                       b"A: b\r\n Content-Length: " + length, b"A: b\rContent-Length: " + length):
+            got = raw(self.s, cancel + b"Host: x\r\n" + header + b"\r\n\r\n" + smuggled, timeout=5)
+            self.assertRegex(got, b"^HTTP/1.1 4", header)
+            self.assertNotIn(b"alive", got, header)
         self.assertTrue(raw(self.s, b"GET /livez HTTP/1.0\r\n\r\n").startswith(b"HTTP/1.1 200 "))
 
     def test_a_body_that_nobody_wants_is_bounded(self):
