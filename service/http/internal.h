@@ -95,7 +95,8 @@ struct bs_http {
     char address[128];
     char *admin_token;
     bs_sockets *sockets;
-    bs_lane *quick, *slow; /* store and results; probing, stopping and removing */
+    bs_lane *quick, *slow; /* store and results; stopping and removing */
+    bs_lane *probing;      /* uploads that wait for what their file is: stopping a job does not wait for them */
     bs_lane *disk;         /* what uploads write: a disk that stalls holds up nobody else */
     bs_status_cache *cache;
     bs_events *events;

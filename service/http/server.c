@@ -338,7 +338,8 @@ static enum MHD_Result finish(bs_request *r)
     r->in_lane = true;
     bs_sockets_move(r->http->sockets, r->socket, BS_SOCKET_ANSWER); /* it is our turn: nothing is too slow any more */
     MHD_suspend_connection(r->connection); /* first: the lane may be done with it before this returns */
-    if (!bs_lane_put(r->route->flags & BS_ROUTE_SLOW ? r->http->slow : r->http->quick, r, answer_request)) {
+    bs_lane *lane = r->upload ? r->http->probing : r->route->flags & BS_ROUTE_SLOW ? r->http->slow : r->http->quick;
+    if (!bs_lane_put(lane, r, answer_request)) {
         bs_answer_error(r, MHD_HTTP_SERVICE_UNAVAILABLE, "Server is stopping");
         r->done = true;
         MHD_resume_connection(r->connection);
@@ -588,8 +589,8 @@ bs_status bs_http_start(bs_http **out, const bs_settings *settings, bs_store *st
         (status = bs_events_open(&http->events, http, err)) ||
         (status = bs_gallery_open(&http->gallery, settings->data_dir, err)) ||
         (status = bs_lane_start(&http->quick, 1, err)) || (status = bs_lane_start(&http->slow, 2, err)) ||
-        (status = bs_lane_start(&http->disk, 2, err)) || (status = listen_on(http, err)) ||
-        (status = start_daemon(http, limit, err)))
+        (status = bs_lane_start(&http->probing, 2, err)) || (status = bs_lane_start(&http->disk, 2, err)) ||
+        (status = listen_on(http, err)) || (status = start_daemon(http, limit, err)))
         goto out;
     if (pthread_create(&http->keeper, NULL, keep_house, http)) {
         status = bs_fail(err, BS_ERR_NOMEM, "the server's threads cannot be started");
@@ -636,6 +637,7 @@ void bs_http_stop(bs_http **out)
     bs_events_end(http->events);
     bs_lane_end(http->disk);
     bs_lane_end(http->quick);
+    bs_lane_end(http->probing);
     bs_lane_end(http->slow);
     for (int i = 0; http->daemon && i < FLUSH_TENTHS && bs_sockets_answering(http->sockets); i++)
         usleep(100000);
@@ -643,6 +645,7 @@ void bs_http_stop(bs_http **out)
         MHD_stop_daemon(http->daemon);
     bs_lane_close(&http->disk);
     bs_lane_close(&http->quick);
+    bs_lane_close(&http->probing);
     bs_lane_close(&http->slow);
     if (http->listening >= 0)
         close(http->listening);

@@ -221,12 +221,24 @@ class Jobs(unittest.TestCase):
         status = server.wait(job)
         self.assertEqual((status["status"], status["attempts"]), ("completed", 1))  # no fault of the job's
 
-    def test_a_zygote_that_hangs_is_replaced(self):
-        server = self.serve()
+    def test_a_zygote_that_hangs_is_replaced_and_holds_up_uploads_only(self):
+        server = self.serve(MAX_CONCURRENT_PROCESSING=1)
+        first, waiting, jobs = server.submit(long_video()), server.submit(made_video()), []
+        server.wait_for(first, "processing")
         stuck = server.processes()["zygote"]
         os.kill(stuck[0], signal.SIGSTOP)
-        job = server.submit(made_video())  # waits for its probe, which the next zygote starts
-        self.assertEqual(server.wait(job)["status"], "completed")
+        uploads = [threading.Thread(target=lambda: jobs.append(server.submit(made_video()))) for _ in range(3)]
+        for upload in uploads:
+            upload.start()  # each waits for its probe, which the next zygote starts
+        while server.get("/metrics").body.count(b"bodyscript_http_uploads 3") == 0:
+            time.sleep(0.01)
+        began = time.monotonic()
+        self.assertEqual(server.request("POST", f"/api/cancel/{waiting}").json()["status"], "cancelled")
+        self.assertLess(time.monotonic() - began, 5)  # not until the zygote is given up, after 10 s
+        server.request("POST", f"/api/cancel/{first}")
+        for upload in uploads:
+            upload.join()
+        self.assertEqual([server.wait(job)["status"] for job in jobs], ["completed"] * 3)
         self.assertTrue(end_within(stuck))
 
     def test_a_zygote_that_hangs_is_replaced_even_where_its_job_is_done(self):
