@@ -211,6 +211,8 @@ static bs_status tell_store(bs_worker *worker, bs_slot *slot, bs_job_state *beca
                                                                      : worker->settings->job_max_attempts,
                                 slot->reason, became, err);
     *became = slot->final;
+    /* How long it took, for Retry-After, by a clock that nobody sets. */
+    job.started_us = bs_job_now() - 1000 * (bs_worker_clock_ms() - slot->started_ms);
     bool failed = slot->final == BS_JOB_FAILED, completed = slot->final == BS_JOB_COMPLETED;
     snprintf(job.message, sizeof(job.message), "%.255s", failed ? "Failed" : slot->reason);
     snprintf(job.error, sizeof(job.error), "%s", failed ? slot->reason : "");
