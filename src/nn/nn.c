@@ -14,7 +14,7 @@
 typedef void *pthreadpool_t;
 #endif
 
-#include "kernels.h"
+#include "chain.h"
 
 struct bs_nn_arena {
     float *floats;
@@ -85,8 +85,8 @@ static void bind_steps(bs_nn *nn)
         return;
     for (int i = 0; i < nn->plan.step_count; i++) {
         bs_nn_step *s = &nn->plan.steps[i];
-        s->in = base + s->in_at;
-        s->out = base + s->out_at;
+        s->in = i > 0 && s[-1].linked ? NULL : base + s->in_at;
+        s->out = s->linked ? NULL : base + s->out_at;
         s->other = s->other_channels ? base + s->other_at : NULL;
     }
     nn->bound = base;
@@ -147,8 +147,8 @@ static const bs_nn_kernels *choose_kernels(const char *isa)
 static size_t scratch_need(const bs_nn *nn)
 {
     size_t most = 0;
-    for (int i = 0; i < nn->plan.step_count; i++) {
-        size_t need = nn->kernels->scratch(&nn->plan.steps[i]);
+    for (int i = 0; i < nn->plan.step_count; i += bs_nn_chain_length(&nn->plan.steps[i])) {
+        size_t need = bs_nn_chain_scratch(nn->kernels, &nn->plan.steps[i]);
         most = need > most ? need : most;
     }
     return (most + 15) / 16 * 16;
@@ -182,7 +182,7 @@ static bs_status open_pool(bs_nn *nn, int threads, bs_error *err)
     if (!(nn->pool = pthreadpool_create((size_t)threads)))
         return bs_fail(err, BS_ERR_NOMEM, "cannot start %d threads", threads);
     nn->threads = threads;
-    for (int i = 0; i < nn->plan.step_count; i++)
+    for (int i = 0; i < nn->plan.step_count; i += bs_nn_chain_length(&nn->plan.steps[i]))
         if (worth_sharing(&nn->plan.steps[i]))
             nn->last_shared = &nn->plan.steps[i];
 #endif
@@ -237,12 +237,23 @@ void bs_nn_close(bs_nn **nn)
 
 /* --- Run ----------------------------------------------------------------------------------------------- */
 
-/* The caller's CPU time, which busy neighbours do not lengthen; wall time where threads share the work. */
-static double seconds(const bs_nn *nn)
+static double seconds_of(clockid_t clock)
 {
     struct timespec t;
-    clock_gettime(nn->threads > 1 ? CLOCK_MONOTONIC : CLOCK_THREAD_CPUTIME_ID, &t);
+    clock_gettime(clock, &t);
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+/* The caller's CPU time, which busy neighbours do not lengthen. */
+static double cpu_now(void)
+{
+    return seconds_of(CLOCK_THREAD_CPUTIME_ID);
+}
+
+/* Where threads share the work. */
+static double wall_now(void)
+{
+    return seconds_of(CLOCK_MONOTONIC);
 }
 
 static const char *kind_name(const bs_nn_step *s)
@@ -275,45 +286,51 @@ static void record(bs_nn *nn, const bs_nn_step *s, double took)
 }
 
 #if BS_HAVE_PTHREADPOOL
-typedef struct shared_step {
+typedef struct shared_steps {
     bs_nn *nn;
-    const bs_nn_step *step;
-} shared_step;
+    const bs_nn_step *steps;
+    bs_nn_meter *meter;
+} shared_steps;
 
 static void run_part(void *context, size_t part)
 {
-    const shared_step *shared = context;
+    const shared_steps *shared = context;
     bs_nn *nn = shared->nn;
-    nn->kernels->run(shared->step, nn->arena->floats + nn->scratch_at + part * nn->scratch, (int)part, nn->threads);
+    bs_nn_chain_run(nn->kernels, shared->steps, nn->arena->floats + nn->scratch_at + part * nn->scratch, (int)part,
+                    nn->threads, part == 0 ? shared->meter : NULL);
 }
 #endif
 
-static void run_step(bs_nn *nn, const bs_nn_step *s)
+/* Runs the chain that begins with the first of `steps`. */
+static void run_chain(bs_nn *nn, const bs_nn_step *steps, bs_nn_meter *meter)
 {
 #if BS_HAVE_PTHREADPOOL
-    if (nn->pool && worth_sharing(s)) {
-        shared_step shared = {.nn = nn, .step = s};
-        /* Workers wait for the next step in a busy loop; after the last one they sleep. */
-        uint32_t flags = s == nn->last_shared ? PTHREADPOOL_FLAG_YIELD_WORKERS : 0;
+    if (nn->pool && worth_sharing(steps)) {
+        shared_steps shared = {.nn = nn, .steps = steps, .meter = meter};
+        /* Workers wait for the next steps in a busy loop; after the last ones they sleep. */
+        uint32_t flags = steps == nn->last_shared ? PTHREADPOOL_FLAG_YIELD_WORKERS : 0;
         pthreadpool_parallelize_1d(nn->pool, run_part, &shared, (size_t)nn->threads, flags);
         return;
     }
 #endif
-    nn->kernels->run(s, nn->arena->floats + nn->scratch_at, 0, 1);
+    bs_nn_chain_run(nn->kernels, steps, nn->arena->floats + nn->scratch_at, 0, 1, meter);
 }
 
 bs_status bs_nn_run(bs_nn *nn, bs_error *err)
 {
     size_t used = 0;
     bind_steps(nn);
-    for (int i = 0; i < nn->plan.step_count; i++) {
-        const bs_nn_step *step = &nn->plan.steps[i];
-        double start = nn->profiling ? seconds(nn) : 0;
-        run_step(nn, step);
-        if (nn->profiling)
-            record(nn, step, seconds(nn) - start);
-        used += step->weights.count * step->weights.value_bytes;
-        if (nn->drop_weights && (used >= DROP_BYTES || i == nn->plan.step_count - 1)) {
+    for (int i = 0, length; i < nn->plan.step_count; i += length) {
+        const bs_nn_step *const steps = &nn->plan.steps[i];
+        bs_nn_meter meter = {.now = nn->threads > 1 ? wall_now : cpu_now};
+        length = bs_nn_chain_length(steps);
+        run_chain(nn, steps, nn->profiling ? &meter : NULL);
+        for (int k = 0; k < length; k++) {
+            if (nn->profiling)
+                record(nn, &steps[k], meter.seconds[k]);
+            used += steps[k].weights.count * steps[k].weights.value_bytes;
+        }
+        if (nn->drop_weights && (used >= DROP_BYTES || i + length == nn->plan.step_count)) {
             bs_nn_model_drop_pages(nn->model);
             used = 0;
         }

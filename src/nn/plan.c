@@ -1,5 +1,5 @@
-/* From a graph to a plan (plan.h). Three passes: which operators are needed and which of them vanish into others;
- * the steps; and the packing of all tensors into one arena by their lifetimes. */
+/* From a graph to a plan (plan.h). Four passes: which operators are needed and which of them vanish into others;
+ * the steps; which of these are linked; and the packing of all tensors into one arena by their lifetimes. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -255,6 +255,85 @@ static void plan_op(planner *p, int i)
     }
 }
 
+/* --- Links ----------------------------------------------------------------------------------------------- */
+
+/* Worth a link are tensors that push others out of the second-level cache, made and read with few weights: these are
+ * converted again for each band. */
+enum { MIN_LINKED_FLOATS = 48 * 1024, MAX_LINKED_WEIGHTS = 16 * 1024, MIN_LINKED_ROWS = 16 };
+
+/* The step that alone reads what step i writes, as its `in`; NOWHERE if there is none such. */
+static int only_reader(const planner *p, int i)
+{
+    const int out = p->step_tensors[i][2];
+    int reader = NOWHERE;
+    if (p->values[out].within != NOWHERE || p->values[out].wanted)
+        return NOWHERE;
+    for (int j = 0; j < p->plan->step_count; j++)
+        for (int k = 0; k < 3; k++) {
+            const int t = p->step_tensors[j][k];
+            if (t == NOWHERE || root_of(p, t, NULL) != out || (j == i && k == 2))
+                continue;
+            if (reader != NOWHERE || k != 0 || t != out)
+                return NOWHERE;
+            reader = j;
+        }
+    return reader;
+}
+
+/* A convolution none of whose windows lies wholly outside of the image. */
+static bool links(const bs_nn_step *s)
+{
+    const int last = (s->out_shape.height - 1) * s->stride_h - s->pad_top;
+    return (s->kind == BS_NN_CONV || s->kind == BS_NN_DEPTHWISE) && s->weights.count <= MAX_LINKED_WEIGHTS &&
+           s->out_shape.height >= MIN_LINKED_ROWS && s->pad_top < s->kernel_h && last < s->in_shape.height;
+}
+
+/* The first and the last step of the chain that step i belongs to: they run at the same time. */
+static int chain_begin(const planner *p, int i)
+{
+    while (i > 0 && p->plan->steps[i - 1].linked)
+        i--;
+    return i;
+}
+
+static int chain_end(const planner *p, int i)
+{
+    while (p->plan->steps[i].linked)
+        i++;
+    return i;
+}
+
+/* Links steps, and moves one that was made long before its reader to just before it. */
+static void link_steps(planner *p)
+{
+    for (int i = 0; i < p->plan->step_count; i++) {
+        bs_nn_step *const steps = p->plan->steps;
+        const int reader = links(&steps[i]) && p->m->tensors[p->step_tensors[i][2]].count >= MIN_LINKED_FLOATS
+                               ? only_reader(p, i)
+                               : NOWHERE;
+        if (reader == NOWHERE || !links(&steps[reader]) || i - chain_begin(p, i) + 2 > BS_NN_MAX_CHAIN)
+            continue;
+        if (reader > i + 1) {
+            const bs_nn_step moved = steps[i];
+            int tensors[3];
+            memcpy(tensors, p->step_tensors[i], sizeof(tensors));
+            memmove(&steps[i], &steps[i + 1], sizeof(*steps) * (size_t)(reader - 1 - i));
+            memmove(&p->step_tensors[i], &p->step_tensors[i + 1], sizeof(tensors) * (size_t)(reader - 1 - i));
+            steps[reader - 1] = moved;
+            memcpy(p->step_tensors[reader - 1], tensors, sizeof(tensors));
+            i--; /* another step lies here now */
+            continue;
+        }
+        steps[i].linked = true;
+    }
+}
+
+/* Whether `root` is what the chain of step i reads from, which must last until its end. */
+static bool feeds_chain(const planner *p, int i, int root)
+{
+    return root_of(p, p->step_tensors[chain_begin(p, i)][0], NULL) == root;
+}
+
 /* --- The arena ----------------------------------------------------------------------------------------- */
 
 static void find_lifetimes(planner *p)
@@ -266,11 +345,13 @@ static void find_lifetimes(planner *p)
     p->values[root_of(p, p->m->input, NULL)].first = NOWHERE;
     for (int i = 0; i < p->plan->step_count; i++)
         for (int k = 0; k < 3; k++) {
-            if (p->step_tensors[i][k] == NOWHERE)
+            if (p->step_tensors[i][k] == NOWHERE || (k == 2 && p->plan->steps[i].linked) ||
+                (k == 0 && i > 0 && p->plan->steps[i - 1].linked))
                 continue;
             value *v = &p->values[root_of(p, p->step_tensors[i][k], NULL)];
-            v->first = i < v->first ? i : v->first;
-            v->last = i > v->last ? i : v->last;
+            const int first = chain_begin(p, i), last = chain_end(p, i);
+            v->first = first < v->first ? first : v->first;
+            v->last = last > v->last ? last : v->last;
         }
     for (int t = 0; t < p->m->tensor_count; t++)
         if (p->values[t].wanted)
@@ -285,8 +366,9 @@ static void fold_in_place(planner *p)
         if (other == NOWHERE || p->values[out].within != NOWHERE)
             continue;
         int root = root_of(p, other, NULL), in_root = root_of(p, in, NULL);
-        if (p->values[root].last != i || p->values[out].wanted || root == out || in_root == root ||
-            p->m->tensors[root].count != p->m->tensors[out].count || root == p->m->input)
+        if (p->plan->steps[i].linked || p->values[root].last != i || p->values[out].wanted || root == out ||
+            in_root == root || feeds_chain(p, i, root) || p->m->tensors[root].count != p->m->tensors[out].count ||
+            root == p->m->input)
             continue;
         p->values[root].last = p->values[out].last;
         p->values[out].within = root;
@@ -427,6 +509,7 @@ bs_status bs_nn_plan_make(bs_nn_plan *plan, const bs_nn_model *model, unsigned o
         else if (!p.fates[i].gone && p.fates[i].add == NOWHERE)
             plan_op(&p, i);
     }
+    link_steps(&p);
     find_lifetimes(&p);
     fold_in_place(&p);
     if (!lay_out(&p))

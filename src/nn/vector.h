@@ -244,7 +244,7 @@ static void conv_pointwise(const conv_state *c, int part, int parts)
     if (!by_panels)
         bs_nn_share(pixels, MAX_ROWS, part, parts, &begin, &end);
     if (c->together && !by_panels) {
-        if (begin < end)
+        if (begin < end && !s->prepared)
             pack_panels(c);
         const int blocks = (end - begin + BLOCK_PIXELS - 1) / BLOCK_PIXELS;
         for (int p = begin; p < end; p += BLOCK_PIXELS) {
@@ -292,7 +292,7 @@ static void conv_window(const conv_state *c, int part, int parts)
     const span xs = whole_windows(s->in_shape.width, s->out_shape.width, s->kernel_w, s->stride_w, s->pad_left);
     int begin, end;
     bs_nn_share(s->out_shape.height, 1, part, parts, &begin, &end);
-    if (begin < end)
+    if (begin < end && !s->prepared)
         pack_panels(c);
     for (int y = begin; y < end; y++) {
         const span ty = taps_inside(y, s->in_shape.height, s->kernel_h, s->stride_h, s->pad_top);
@@ -318,8 +318,10 @@ static void conv_window(const conv_state *c, int part, int parts)
 static void conv(const bs_nn_step *s, float *scratch, int part, int parts)
 {
     conv_state c = conv_open(s, scratch);
-    get_floats(&s->bias, 0, (size_t)s->out_shape.channels, c.bias);
-    memset(c.bias + s->out_shape.channels, 0, sizeof(float) * MAX_WIDTH);
+    if (!s->prepared) {
+        get_floats(&s->bias, 0, (size_t)s->out_shape.channels, c.bias);
+        memset(c.bias + s->out_shape.channels, 0, sizeof(float) * MAX_WIDTH);
+    }
     if (c.pointwise)
         conv_pointwise(&c, part, parts);
     else
@@ -346,9 +348,21 @@ static size_t depthwise_scratch(const bs_nn_step *s)
     return vector_channels(s->in_shape.channels) == s->in_shape.channels || vectors > rest ? vectors : rest;
 }
 
+/* Weights and biases of the channels from `begin` on. */
+static void depthwise_weights(const bs_nn_step *s, int begin, int count, float *weights, float *bias)
+{
+    const size_t channels = (size_t)s->in_shape.channels;
+    get_floats(&s->bias, (size_t)begin, (size_t)count, bias);
+    for (int j = 0; j < s->kernel_w; j++)
+        for (int i = 0; i < s->kernel_h; i++)
+            get_floats(&s->weights, (size_t)(i * s->kernel_w + j) * channels + (size_t)begin, (size_t)count,
+                       weights + (size_t)(j * s->kernel_h + i) * (size_t)count);
+}
+
 static void depthwise(const bs_nn_step *s, float *scratch, int part, int parts)
 {
     const int channels = s->in_shape.channels, vectors = vector_channels(channels), chunk = depthwise_chunk(s);
+    const bool prepared = s->prepared && chunk == channels; /* else they were overwritten */
     const bool by_channels = parts > 1 && s->out_shape.height < 16;
     int top = 0, bottom = s->out_shape.height, first = 0, last = vectors;
     if (by_channels)
@@ -360,11 +374,8 @@ static void depthwise(const bs_nn_step *s, float *scratch, int part, int parts)
         const size_t share = s->ahead_bytes * (size_t)count / (size_t)vectors;
         prefetch_bytes(s->ahead ? s->ahead + s->ahead_bytes * (size_t)begin / (size_t)vectors : NULL, share);
         float *bias = scratch, *weights = scratch + whole_vectors((size_t)count);
-        get_floats(&s->bias, (size_t)begin, (size_t)count, bias);
-        for (int j = 0; j < s->kernel_w; j++)
-            for (int i = 0; i < s->kernel_h; i++)
-                get_floats(&s->weights, (size_t)(i * s->kernel_w + j) * channels + begin, (size_t)count,
-                           weights + (size_t)(j * s->kernel_h + i) * count);
+        if (!prepared)
+            depthwise_weights(s, begin, count, weights, bias);
         V_OPS(depthwise_rows, count)(s, weights, bias, begin, end, top, bottom);
     }
     if (vectors < channels && (!by_channels || part == 0))

@@ -203,9 +203,9 @@ static uint64_t model_bytes(bs_model_kind kind, bool frugal, uint64_t *weights)
     enum { FRUGAL_WEIGHTS_KB = 2 * 1024 }; /* those of a step or two, and what the kernel maps around them */
     static const struct {
         uint32_t arena_kb, weights_kb;
-    } sizes[BS_MODEL_KINDS] = {[BS_MODEL_LITE] = {7600, 2760 + 2900},
-                               [BS_MODEL_FULL] = {8000, 6290 + 2900},
-                               [BS_MODEL_HEAVY] = {10000, 27060 + 2900}};
+    } sizes[BS_MODEL_KINDS] = {[BS_MODEL_LITE] = {5900, 2760 + 2900},
+                               [BS_MODEL_FULL] = {5100, 6290 + 2900},
+                               [BS_MODEL_HEAVY] = {6000, 27060 + 2900}};
     *weights = (uint64_t)(frugal ? FRUGAL_WEIGHTS_KB : sizes[kind].weights_kb) * KB;
     return (uint64_t)sizes[kind].arena_kb * KB + *weights;
 }

@@ -122,17 +122,15 @@ static inline void make_window(test_step *t, uint32_t *seed)
         random_sparse(t, s->out_shape.channels, s->in_shape.channels, seed);
 }
 
-static inline void make_test_step(test_step *t, bs_nn_kind kind, uint32_t *seed)
+/* A step on an image of that shape; a window that would not fit makes the image larger. */
+static inline void make_test_step_on(test_step *t, bs_nn_kind kind, bs_nn_shape in_shape, uint32_t *seed)
 {
     *t = (test_step){0};
     bs_nn_step *s = &t->step;
     s->kind = kind;
     s->low = s->add_low = -INFINITY;
     s->high = s->add_high = INFINITY;
-    s->in_shape = (bs_nn_shape){random_int(seed, 1, 19), random_int(seed, 1, 19), random_channels(seed)};
-    if (random_bits(seed) % 8 == 0)
-        s->in_shape.height = s->in_shape.width = 1;
-    s->out_shape = s->in_shape;
+    s->in_shape = s->out_shape = in_shape;
     bool may_add = false;
     switch (kind) {
     case BS_NN_CONV: may_add = true; __attribute__((fallthrough));
@@ -173,6 +171,14 @@ static inline void make_test_step(test_step *t, bs_nn_kind kind, uint32_t *seed)
     t->out = random_floats(t->out_count + 16, seed);
     s->in = t->in;
     s->out = t->out;
+}
+
+static inline void make_test_step(test_step *t, bs_nn_kind kind, uint32_t *seed)
+{
+    bs_nn_shape shape = {random_int(seed, 1, 19), random_int(seed, 1, 19), random_channels(seed)};
+    if (random_bits(seed) % 8 == 0)
+        shape.height = shape.width = 1;
+    make_test_step_on(t, kind, shape, seed);
 }
 
 static inline void free_test_step(test_step *t)

@@ -7,6 +7,7 @@
 
 #include <cmocka.h>
 
+#include "nn/chain.h"
 #include "nn_steps.h"
 
 static void check_steps(bs_nn_kind first, int count, uint32_t seed)
@@ -74,6 +75,67 @@ static void a_sum_may_overwrite_its_addend(void **state)
     }
 }
 
+/* Convolutions one after another, each on the result of the one before. Images are so high that there are many bands.
+ */
+static int make_chain(test_step *chain, uint32_t *seed)
+{
+    const int length = random_int(seed, 2, 4);
+    bs_nn_shape shape = {random_int(seed, 60, 130), random_int(seed, 3, 19), random_int(seed, 1, 40)};
+    for (int i = 0; i < length; i++) {
+        const bs_nn_kind kind = random_bits(seed) % 2 ? BS_NN_CONV : BS_NN_DEPTHWISE;
+        make_test_step_on(&chain[i], kind, shape, seed);
+        if (i > 0 && (chain[i].step.in_shape.height != shape.height || chain[i].step.in_shape.width != shape.width)) {
+            free_test_step(&chain[i]);
+            return i;
+        }
+        shape = chain[i].step.out_shape;
+    }
+    return length;
+}
+
+static void chains_give_the_bits_of_their_steps_alone(void **state)
+{
+    uint32_t seed = 11;
+    for (int n = 0; n < 40; n++) {
+        test_step chain[4];
+        bs_nn_step steps[4];
+        const int length = make_chain(chain, &seed);
+        test_step *const last = &chain[length - 1];
+        float *expected = malloc(last->out_count * sizeof(float));
+        for (size_t k = 0; k < test_kernel_count(); k++) {
+            const bs_nn_kernels *const kernels = test_kernels(k);
+            for (int i = 0; i < length; i++) {
+                if (i > 0)
+                    chain[i].step.in = chain[i - 1].out;
+                run_test_step(&chain[i], kernels, 1);
+                steps[i] = chain[i].step;
+                steps[i].linked = i < length - 1;
+                if (i > 0)
+                    steps[i].in = NULL;
+                if (i < length - 1)
+                    steps[i].out = NULL;
+            }
+            memcpy(expected, last->out, last->out_count * sizeof(float));
+            const size_t need = bs_nn_chain_scratch(kernels, steps);
+            for (int parts = 1; parts <= 3; parts++) {
+                const uint32_t guard = GUARD;
+                memset(last->out, 0, last->out_count * sizeof(float));
+                for (int part = 0; part < parts; part++) {
+                    float *scratch = aligned_alloc(64, (need * sizeof(float) + 127) / 64 * 64);
+                    memcpy(scratch + need, &guard, 4);
+                    bs_nn_chain_run(kernels, steps, scratch, part, parts, NULL);
+                    assert_memory_equal(scratch + need, &guard, 4);
+                    free(scratch);
+                }
+                assert_memory_equal(last->out, expected, last->out_count * sizeof(float));
+            }
+        }
+        free(expected);
+        for (int i = 0; i < length; i++)
+            free_test_step(&chain[i]);
+    }
+}
+
 static void halves_widen_exactly(void **state)
 {
     static const struct {
@@ -105,6 +167,7 @@ int main(void)
         cmocka_unit_test(convolutions_give_the_portable_bits_on_odd_shapes),
         cmocka_unit_test(depthwise_gives_the_portable_bits_on_odd_shapes),
         cmocka_unit_test(a_sum_may_overwrite_its_addend),
+        cmocka_unit_test(chains_give_the_bits_of_their_steps_alone),
         cmocka_unit_test(halves_widen_exactly),
         cmocka_unit_test(an_instruction_set_that_is_not_there_is_refused),
     };

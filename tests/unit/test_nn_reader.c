@@ -11,7 +11,7 @@
 
 #include <cmocka.h>
 
-#include "nn/plan.h"
+#include "nn/chain.h"
 #include "nn_models.h"
 
 /* --- Damage -------------------------------------------------------------------------------------------- */
@@ -209,7 +209,8 @@ static void plans_keep_no_copies(void **state)
     }
 }
 
-/* No step may write what a later step still reads, nor over an output: the arena is checked by names. */
+/* No chain of steps may write what itself or a later one still reads, nor over an output: the arena is checked by
+ * names. */
 static void tensors_in_use_never_overlap(void **state)
 {
     for (int m = 0; m < TEST_MODELS; m++) {
@@ -219,20 +220,47 @@ static void tensors_in_use_never_overlap(void **state)
         assert_int_equal(bs_nn_model_open(&model, test_model_path(m, path), NULL), BS_OK);
         assert_int_equal(bs_nn_plan_make(&plan, model, 0, NULL), BS_OK);
         int *writer = calloc(plan.arena, sizeof(int)); /* the step that wrote each float last, plus 1 */
-        for (int i = 0; i < plan.step_count; i++) {
-            const bs_nn_step *s = &plan.steps[i];
+        for (int i = 0, length; i < plan.step_count; i += length) {
+            length = bs_nn_chain_length(&plan.steps[i]);
+            const bs_nn_step *s = &plan.steps[i], *end = s + length - 1;
             const size_t in = (size_t)s->in_shape.height * s->in_shape.width * s->in_shape.channels;
-            const size_t out = (size_t)s->out_shape.height * s->out_shape.width * s->out_shape.channels;
-            const bool apart = s->out_at + out <= s->in_at || s->in_at + in <= s->out_at;
+            const size_t out = (size_t)end->out_shape.height * end->out_shape.width * end->out_shape.channels;
+            const bool apart = end->out_at + out <= s->in_at || s->in_at + in <= end->out_at;
             assert_true(apart || s->kind == BS_NN_LOGISTIC);
-            assert_true(s->in_at + in <= plan.arena && s->out_at + out <= plan.arena);
+            assert_true(s->in_at + in <= plan.arena && end->out_at + out <= plan.arena);
             for (size_t k = 1; k < in;
                  k++) /* one tensor, one writer (or the input, or the pieces of a concatenation) */
                 assert_true(writer[s->in_at + k] == writer[s->in_at]);
             for (size_t k = 0; k < out; k++)
-                writer[s->out_at + k] = i + 1;
+                writer[end->out_at + k] = i + length;
         }
         free(writer);
+        bs_nn_plan_release(&plan);
+        bs_nn_model_close(&model);
+    }
+}
+
+/* The expanded tensors of large images pass from step to step in bands, and are nowhere whole. */
+static void large_tensors_between_two_steps_are_never_whole(void **state)
+{
+    for (int m = 0; m < TEST_MODELS; m++) {
+        char path[4096];
+        bs_nn_model *model = NULL;
+        bs_nn_plan plan = {0};
+        int linked = 0;
+        assert_int_equal(bs_nn_model_open(&model, test_model_path(m, path), NULL), BS_OK);
+        assert_int_equal(bs_nn_plan_make(&plan, model, 0, NULL), BS_OK);
+        size_t largest = 0;
+        for (int i = 0; i < plan.step_count; i++) {
+            const bs_nn_shape out = plan.steps[i].out_shape;
+            const size_t count = (size_t)out.height * out.width * out.channels;
+            linked += plan.steps[i].linked;
+            if (plan.steps[i].linked)
+                largest = count > largest ? count : largest;
+        }
+        assert_true(linked > 8);
+        assert_true(plan.steps[plan.step_count - 1].linked == false);
+        assert_true(largest >= 128 * 128 * 32);
         bs_nn_plan_release(&plan);
         bs_nn_model_close(&model);
     }
@@ -277,6 +305,7 @@ int main(void)
         cmocka_unit_test(the_detector_has_its_38_sparse_tensors),
         cmocka_unit_test(plans_keep_no_copies),
         cmocka_unit_test(tensors_in_use_never_overlap),
+        cmocka_unit_test(large_tensors_between_two_steps_are_never_whole),
         cmocka_unit_test(outputs_that_are_not_there_are_refused),
     };
     skip_without_models();
