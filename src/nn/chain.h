@@ -1,9 +1,9 @@
 /* Chains: linked steps (plan.h) that run together, band by band of rows. Internal to src/nn.
  *
- * The expanded tensors of large images are megabytes: written by a 1×1 convolution, read by a depthwise one, whose result
- * the next 1×1 convolution reads, they would go out to the third-level cache and back, twice. Here a few rows of each are
- * made, used and overwritten in the second-level cache, and none of these tensors has a place in the arena. A band's
- * windows reach into the rows before it: these are kept, not made again. Each value is computed as ever. */
+ * The expanded tensors of large images are megabytes: written by a 1×1 convolution, read by a depthwise one, whose
+ * result the next 1×1 convolution reads, they would go out to the third-level cache and back, twice. Here a few rows of
+ * each are made, used and overwritten in the second-level cache, and none of these tensors has a place in the arena. A
+ * band's windows reach into the rows before it: these are kept, not made again. Each value is computed as ever. */
 #ifndef BS_NN_CHAIN_H
 #define BS_NN_CHAIN_H
 

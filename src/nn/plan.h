@@ -28,7 +28,7 @@ typedef struct bs_nn_step {
     int kernel_h, kernel_w, stride_h, stride_w, pad_top, pad_left, pad_channels, block;
     float low, high, add_low, add_high;
     bs_nn_weights weights, bias;
-    bool prepared; /* the scratch still holds the weights from a run of the same step over other rows */
+    bool prepared;        /* the scratch still holds the weights from a run of the same step over other rows */
     const uint8_t *ahead; /* the weights that are needed next, to be asked of memory in good time; may be NULL */
     size_t ahead_bytes;
     double mmac;

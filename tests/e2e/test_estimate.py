@@ -119,8 +119,8 @@ class Estimate(kit.Case):
     def test_what_cannot_fit_is_refused_with_both_numbers(self):
         clip = self.tmp / "clip.mp4"
         kit.ffmpeg("-f", "lavfi", "-i", "testsrc2=s=1920x1080:r=25", "-frames:v", 2, *CODECS["h264-16.mkv"], clip)
-        result = self.process(clip, code=4, MEMORY_LIMIT_MB=48)
-        self.assertRegex(result.stderr, r"needs \d+ MB of memory, there are 48 MB")
+        result = self.process(clip, code=4, MEMORY_LIMIT_MB=36)
+        self.assertRegex(result.stderr, r"needs \d+ MB of memory, there are 36 MB")
         self.assertFalse((self.tmp / "results" / "clip").exists())
 
 
