@@ -136,6 +136,7 @@ typedef struct bs_photo_header {
     enum AVPixelFormat format; /* what libavcodec will give; a good guess */
     int exif_orientation;      /* 1–8 */
     bool animated;             /* several pictures, which make a video */
+    int scans;                 /* of a JPEG: how often its decoder goes through the picture */
 } bs_photo_header;
 
 /* Reads the header of a JPEG, PNG or WebP file. False where it is none, or damaged. */

@@ -1,6 +1,6 @@
 /* What a file's header claims, looked at before libav believes it (see av.h).
  *
- * ISO files (MP4, MOV; ISO/IEC 14496-12) and Matroska (RFC 9559) can ask for any amount of memory in a few bytes:
+ * ISO files (MP4, MOV; ISO/IEC 14496-12), Matroska (RFC 9559) and GIF can ask for any amount of memory in a few bytes:
  * tracks and samples by the million, edit lists of thousands of repetitions, tags, pictures and attached files without
  * end. Their structure is walked here through a window of 4 KB. What is claimed beyond reason is refused by its number;
  * what is long and not needed for anything here (covers, attached fonts, tags, the index for seeking) is hidden: the
@@ -17,6 +17,7 @@ enum {
     MAX_DEPTH = 6,           /* moov/trak/mdia/minf/stbl/stsz */
     MAX_EDITS = 4096,        /* of one track: each makes an index of its own */
     MAX_SAMPLES = 16 << 20,  /* of all tracks: 70 hours of 60 frames a second */
+    MAX_COMMENT = 1 << 20,   /* bytes of a GIF's */
     HIDDEN_FROM = 256 << 10, /* bytes; what is shorter costs little and may be told of */
 };
 
@@ -284,6 +285,35 @@ static bs_status check_segment(claims *c, bs_error *err)
     return status;
 }
 
+/* -- GIF -------------------------------------------------------------------------------------------------- */
+
+/* The demuxer gathers each comment as a whole. Other blocks are stepped over by their parts, to the file's end or to
+ * what is none. Source: GIF89a specification, 15 to 26. */
+static bs_status check_gif(claims *c, bs_error *err)
+{
+    enum { EXTENSION = 0x21, IMAGE = 0x2c, COMMENT = 0xfe, HEADER = 13, HAS_TABLE = 0x80 };
+    uint8_t head[11] = {0}, part;
+    if (!bs_window_read(&c->window, 10, head, 1))
+        return BS_OK;
+    int64_t at = HEADER + (head[0] & HAS_TABLE ? INT64_C(6) << (head[0] & 7) : 0);
+    while (bs_window_read(&c->window, at, head, 2) && (head[0] == EXTENSION || head[0] == IMAGE)) {
+        const bool comment = head[0] == EXTENSION && head[1] == COMMENT;
+        if (head[0] == IMAGE && !bs_window_read(&c->window, at, head, 10))
+            break;
+        at += head[0] == EXTENSION ? 2 : 11 + (head[9] & HAS_TABLE ? INT64_C(6) << (head[9] & 7) : 0);
+        const int64_t from = at;
+        do {
+            if (!bs_window_read(&c->window, at, &part, 1))
+                return BS_OK;
+            at += 1 + part;
+            if (comment && at - from > MAX_COMMENT)
+                return bs_fail(err, BS_ERR_LIMIT, "'%s' has a comment longer than %d KB", c->in->name,
+                               MAX_COMMENT >> 10);
+        } while (part);
+    }
+    return BS_OK;
+}
+
 bs_status bs_av_check_claims(bs_av_input *in, bs_error *err)
 {
     claims c = {.in = in, .window = {.fd = in->fd}};
@@ -292,6 +322,8 @@ bs_status bs_av_check_claims(bs_av_input *in, bs_error *err)
         return BS_OK;
     if (AV_RB32(head) == EBML_HEADER)
         return check_segment(&c, err);
+    if (!memcmp(head, "GIF8", 4))
+        return check_gif(&c, err);
     if (bs_is_one_of(head + 4, "ftypmoovmdatwideskipfreepnotstypsidx"))
         return check_boxes(&c, 0, in->size, 0, err);
     return BS_OK;

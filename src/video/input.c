@@ -31,6 +31,7 @@ enum {
     MAX_RAW_BYTES = 8 << 20,  /* of a stream without a container, to know what it is */
     MAX_READ_BYTES = 1 << 20, /* at once, and between two questions whether memory has grown too much */
     MAX_SIDE = 32767,         /* pixels */
+    MAX_SCANS = 500,          /* of a JPEG: encoders write ten or so, each costs as much as a picture */
 };
 
 /* -- reading --------------------------------------------------------------------------------------- */
@@ -197,6 +198,9 @@ static bs_status describe_photo(bs_av_input *in, const bs_photo_header *photo, i
                                           max_pixels ? max_pixels : BS_MAX_PHOTO_PIXELS, err);
     if (status)
         return status;
+    if (photo->scans > MAX_SCANS)
+        return bs_fail(err, BS_ERR_LIMIT, "'%s' claims a picture in %d scans; at most %d are read", in->name,
+                       photo->scans, MAX_SCANS);
     if (photo->animated && photo->codec == AV_CODEC_ID_WEBP)
         return bs_fail(err, BS_ERR_INPUT, "'%s' is an animated WebP, which cannot be read: a GIF or a video is fine",
                        in->name);

@@ -1,6 +1,7 @@
 /* Photos, read by ourselves where libav would have to decode a picture to know as much (see av.h): size, depth and EXIF
  * orientation of JPEG (ITU-T T.81 annex B, EXIF 2.32), PNG (with its eXIf chunk) and WebP (RFC 9649), so that a photo
  * of any claimed size costs nothing before it has been judged; and which parts of the file make the picture. */
+#include <limits.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -57,11 +58,13 @@ static enum AVPixelFormat jpeg_format(int components, const uint8_t *sampling)
     }
 }
 
-int64_t bs_jpeg_end(int fd, int64_t from, int64_t size)
+/* *scans: how many it has as far as it goes. */
+static int64_t jpeg_end(int fd, int64_t from, int64_t size, int *scans)
 {
-    enum { FIRST_RESTART = 0xd0, LAST_RESTART = 0xd7, END = 0xd9 };
+    enum { FIRST_RESTART = 0xd0, LAST_RESTART = 0xd7, END = 0xd9, SCAN = 0xda };
     bs_window w = {.fd = fd};
     uint8_t marker[2], length[2];
+    *scans = 0;
     for (int64_t at = from + 2; at + 1 < size;) {
         if (!bs_window_read(&w, at, marker, 2))
             return -1;
@@ -76,10 +79,17 @@ int64_t bs_jpeg_end(int fd, int64_t from, int64_t size)
         } else if (marker[1] <= 1 || (marker[1] >= FIRST_RESTART && marker[1] <= LAST_RESTART)) { /* without a length */
             at += 2;
         } else {
+            *scans += marker[1] == SCAN && *scans < INT_MAX;
             at += 2 + (bs_window_read(&w, at + 2, length, 2) ? AV_RB16(length) : 0);
         }
     }
     return -1;
+}
+
+int64_t bs_jpeg_end(int fd, int64_t from, int64_t size)
+{
+    int scans;
+    return jpeg_end(fd, from, size, &scans);
 }
 
 /* The picture that begins at `from`. *several: it says itself that others follow that belong to it: depth, gain maps,
@@ -130,8 +140,8 @@ static bool read_jpeg(int fd, int64_t size, bs_photo_header *out)
     if (!read_jpeg_header(fd, 0, size, out, &several))
         return false;
     /* Motion JPEG without a container: the same size again, at once. */
-    const int64_t end = several ? -1 : bs_jpeg_end(fd, 0, size);
-    out->animated = end > 0 && bs_read_at(fd, end, start, 3) && AV_RB24(start) == 0xffd8ff &&
+    const int64_t end = jpeg_end(fd, 0, size, &out->scans);
+    out->animated = end > 0 && !several && bs_read_at(fd, end, start, 3) && AV_RB24(start) == 0xffd8ff &&
                     read_jpeg_header(fd, end, size, &next, &several) && next.width == out->width &&
                     next.height == out->height;
     return true;

@@ -275,6 +275,29 @@ class Hostile(kit.Case):
                 self.assertEqual(rows[-1], rows[0])
                 self.assertTrue(rows[0])
 
+    def test_the_comment_of_a_gif_is_refused_by_its_length(self):
+        head, picture = b"GIF89a" + struct.pack("<HHBBB", 16, 16, 0x80, 0, 0) + bytes(6), b"\x2c" + struct.pack("<HHHHB", 0, 0, 16, 16, 0) + b"\2\2\x44\1\0"
+        long, short = (b"\x21\xfe" + (b"\xff" + b"c" * 255) * parts + b"\0" for parts in (200000, 400))
+        self.assertRefused(self.made("after.gif", head + picture + long + b";"), "a comment longer than 1024 KB", [4])
+        self.assertRefused(self.made("before.gif", head + long + picture + b";"), "a comment longer than 1024 KB", [4])
+        self.run_within("process", self.made("many.gif", head + picture + short * 100 + b";"), [0])
+
+    def test_a_photo_of_thousands_of_scans_is_refused_by_their_number(self):
+        """64 megapixels in half a megabyte, whose every 70 bytes cost as much as a picture."""
+        def progressive(scans, side=8000):
+            def segment(kind, *content):
+                body = b"".join(content)
+                return bytes((0xff, kind)) + struct.pack(">H", len(body) + 2) + body
+            blocks = (side // 8) ** 2
+            runs = ("0" + "1" * 14) * (blocks // 32767 + 1)  # of 32,767 empty blocks each
+            runs += "1" * (-len(runs) % 8)
+            runs = bytes(int(runs[i:i + 8], 2) for i in range(0, len(runs), 8)).replace(b"\xff", b"\xff\0")
+            return (b"\xff\xd8" + segment(0xdb, b"\0" + b"\1" * 64) + segment(0xc2, struct.pack(">BHHB", 8, side, side, 1), b"\1\x11\0") +
+                    segment(0xc4, b"\0\1" + bytes(15) + b"\0") + segment(0xc4, b"\x10\2" + bytes(15) + b"\xe0\0") +
+                    segment(0xda, b"\1\1\0\0\0\0") + bytes(blocks // 8 + 1) + (segment(0xda, b"\1\1\0\1\x3f\0") + runs) * scans + b"\xff\xd9")
+        self.assertRefused(self.made("scans.jpg", progressive(7000)), "claims a picture in 7001 scans; at most 500", [4])
+        self.run_within("process", self.made("few.jpg", progressive(100, side=800)), [0])
+
     def test_what_a_photo_says_beside_its_pixels_costs_nothing(self):
         """Texts and profiles of 256 KB that unpack to 256 MB, and long ones."""
         packer = zlib.compressobj(9)
