@@ -256,6 +256,9 @@ static bs_status open_demuxer(bs_av_input *in, bs_error *err)
     /* By content alone: a name says nothing, and some demuxers would believe it. */
     const AVInputFormat *kind = NULL;
     int code = av_probe_input_buffer2(in->io, &kind, "", NULL, 0, PROBE_BYTES);
+    /* Photos one behind the other, of one size (bs_photo_header): libav's name for them where they are small. */
+    if (code >= 0 && kind && !strcmp(kind->name, "jpeg_pipe"))
+        kind = av_find_input_format("mjpeg");
     if (code < 0 || !kind || !av_match_list(kind->name, demuxers, ','))
         return bs_fail(err, in->read_error ? BS_ERR_IO : BS_ERR_INPUT,
                        "'%s' is not a video or photo that can be read%s%s", in->name, in->read_error ? ": " : "",

@@ -47,8 +47,9 @@ struct bs_video_reader {
     bool too_large;            /* the stream has a larger picture than allowed */
     bs_error size_error;
     int last_width, last_height, last_format;
-    bs_orientation orientation; /* what the stream itself said last */
-    bs_video_frame *first;      /* decoded when the reader was opened, not yet given */
+    bs_orientation container_orientation; /* holds for all pictures */
+    bs_orientation orientation;           /* where that says nothing: what the stream itself said last */
+    bs_video_frame *first;                /* decoded when the reader was opened, not yet given */
 };
 
 /* -- opening ---------------------------------------------------------------------------------------- */
@@ -344,15 +345,19 @@ static bs_status feed(bs_video_reader *r, bs_error *err)
 
 static void set_geometry(bs_video_reader *r, AVFrame *picture)
 {
-    bs_orientation orientation = r->in.info.orientation;
     const AVFrameSideData *const side = av_frame_get_side_data(picture, AV_FRAME_DATA_DISPLAYMATRIX);
-    if (r->in.format && orientation == BS_ORIENT_NORMAL && side && side->size >= 9 * sizeof(int32_t)) {
+    const bool first = r->report.frames == 0;
+    if (first)
+        r->container_orientation = r->in.info.orientation;
+    if (r->in.format && side && side->size >= 9 * sizeof(int32_t)) {
         int32_t matrix[9];
         memcpy(matrix, side->data, sizeof(matrix));
-        r->orientation = bs_orientation_of_matrix(matrix); /* said at key frames, meant for all */
+        r->orientation = bs_orientation_of_matrix(matrix); /* said at key frames, meant for all … */
+    } else if (!first && (picture->width != r->last_width || picture->height != r->last_height)) {
+        r->orientation = BS_ORIENT_NORMAL; /* … of its sequence, which pictures of another size are not of */
     }
-    if (r->in.format && orientation == BS_ORIENT_NORMAL)
-        orientation = r->orientation;
+    const bs_orientation orientation = r->container_orientation != BS_ORIENT_NORMAL ? r->container_orientation
+                                                                                    : r->orientation;
     bs_frame_set_orientation(picture, orientation);
     if (r->in.format)
         picture->sample_aspect_ratio = av_guess_sample_aspect_ratio(r->in.format, r->in.format->streams[r->in.video],

@@ -163,6 +163,8 @@ def variants(base, work):
         times=[i / 25 for i in range(FRAMES)])
     add("Containers and codecs", "MJPEG without a container", "es.mjpeg", codecs["MJPEG"], source=["-r", "25"],
         times=[i / 25 for i in range(FRAMES)])
+    add("Containers and codecs", "MJPEG without a container, small pictures", "small.mjpeg",
+        ["-vf", "scale=180:320", "-r", "25", *codecs["MJPEG"]], source=["-r", "25"], times=[i / 25 for i in range(FRAMES)])
     add("Containers and codecs", "fragmented MP4, H.264", "fragmented.mp4", [*x264, "-movflags", "frag_keyframe+empty_moov"])
 
     # -- pixel formats, lossless
@@ -237,6 +239,18 @@ def variants(base, work):
     add("Shapes", "becomes smaller midway", "change_size.ts", lambda p: change(p, ["-vf", "scale=270:480"]))
     add("Shapes", "becomes larger midway", "change_larger.ts", lambda p: change(p, ["-vf", "scale=540:960"]))
     add("Shapes", "becomes 4:4:4 10 bit midway", "change_format.ts", lambda p: change(p, ["-pix_fmt", "yuv444p10le"]))
+
+    def turn_midway(path):
+        """Lies on one side, then on the other, and is upright at last; H.264 says so itself."""
+        parts = [("transpose=2", "-90"), ("transpose=1", "90"), ("null", None)]
+        whole = b""
+        for i, (how, degrees) in enumerate(parts):
+            part = path.with_suffix(f".{i}.ts")
+            ffmpeg("-ss", str(15 * i / RATE), "-i", base, "-frames:v", "15", "-vf", how, *x264, "-output_ts_offset", str(15 * i / RATE),
+                   *(["-bsf:v", f"h264_metadata=display_orientation=insert:rotate={degrees}"] if degrees else []), part)
+            whole += part.read_bytes()
+        path.write_bytes(whole)
+    add("Shapes", "turned twice midway, H.264's own SEI", "turn_midway.ts", turn_midway)
 
     # -- time stamps
     even = [i / RATE for i in range(FRAMES)]
