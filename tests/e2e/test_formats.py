@@ -163,8 +163,6 @@ def variants(base, work):
         times=[i / 25 for i in range(FRAMES)])
     add("Containers and codecs", "MJPEG without a container", "es.mjpeg", codecs["MJPEG"], source=["-r", "25"],
         times=[i / 25 for i in range(FRAMES)])
-    add("Containers and codecs", "MJPEG without a container, small pictures", "small.mjpeg",
-        ["-vf", "scale=180:320", "-r", "25", *codecs["MJPEG"]], source=["-r", "25"], times=[i / 25 for i in range(FRAMES)])
     add("Containers and codecs", "fragmented MP4, H.264", "fragmented.mp4", [*x264, "-movflags", "frag_keyframe+empty_moov"])
 
     # -- pixel formats, lossless

@@ -506,6 +506,10 @@ class Inputs(kit.Case):
         self.process(*QUICK, stream)
         self.assertFiles(self.tmp / "results/stream", kit.VIDEO_FILES)
         self.assertEqual(sorted({int(r["frame_id"]) for r in kit.rows(self.tmp / "results/stream")}), [0, 3, 6, 9])
+        small = self.tmp / "small.mjpeg"  # to libav these are "piped jpeg", by its probe's first few KB
+        kit.ffmpeg("-f", "lavfi", "-i", "testsrc2=s=160x120:r=25,noise=alls=60:allf=t", "-frames:v", 20, "-c:v", "mjpeg", "-q:v", 3, small)
+        self.process(*QUICK, "-n", 1, small)
+        self.assertEqual(len({r["frame_id"] for r in kit.rows(self.tmp / "results/small")}), 20)
         belongs = b"\xff\xe2\0\x08MPF\0\0\0"  # says that the pictures after it are its own: a preview, a gain map
         for name, content in (("one.mjpeg", pictures[0]), ("phone.jpg", pictures[0][:2] + belongs + pictures[0][2:] + pictures[1])):
             (self.tmp / name).write_bytes(content)
