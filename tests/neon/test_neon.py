@@ -10,8 +10,8 @@ import subprocess
 import sys
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
-SOURCES = ["src/nn/nn.c", "src/nn/plan.c", "src/nn/portable.c", "src/nn/reader.c", "src/nn/neon.c", "src/core/error.c",
-           "tests/neon/runner.c"]
+SOURCES = [*(f"src/nn/{name}.c" for name in ("chain", "neon", "nn", "plan", "portable", "reader", "sparse")), "src/core/error.c",
+           "src/core/text.c", "tests/neon/runner.c"]
 MODELS = ["pose_detection.tflite", "pose_landmark_lite.tflite", "pose_landmark_full.tflite",
           "pose_landmark_heavy.tflite"]
 
