@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
 """Speed and memory of BodyScript on this machine, side by side with what it is compared with.
 
-usage: ./dev bench [--peers] [--write] [--rounds N] [VIDEO…]
+usage: ./dev bench [--peers] [--write] [--rounds N] [--part jobs|service|pose] [VIDEO…]
 
 VIDEO: the sample clip, and a 720p clip from the folder shared/ beside the project where that is there, unless given.
 Everything that is compared runs in turn, round after round (ours, theirs, ours, theirs …), so that a busy minute hits
 both; the tables hold medians over the rounds and ratios of those medians. --peers adds MediaPipe and OpenCV in Python,
-from PyPI, in a virtual environment in build/peers. --write puts the tables into docs/performance.md.
+from PyPI, in a virtual environment in build/peers. --part measures whole jobs, the service or the engine alone. --write
+puts the tables into docs/performance.md.
 """
 import argparse
 import json
@@ -332,12 +333,15 @@ def write_into(path, report):
 
 
 def main():
-    parser = argparse.ArgumentParser(usage="./dev bench [--peers] [--write] [--rounds N] [VIDEO…]")
+    parser = argparse.ArgumentParser(usage=__doc__.split("usage: ")[1].splitlines()[0])
     parser.add_argument("--peers", action="store_true")
     parser.add_argument("--write", action="store_true")
+    parser.add_argument("--part", choices=["jobs", "service", "pose"])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("videos", nargs="*")
     args = parser.parse_args()
+    if args.write and args.part:
+        parser.error("--write takes the whole report: leave out --part")
     videos = args.videos or [str(BUILD / "media/sample.mp4"), *([str(CLIP_720P)] if CLIP_720P.exists() else [])]
     if args.peers:
         need_peers()
@@ -349,11 +353,13 @@ def main():
                  "less.\n")
     print(head, flush=True)
     parts = []
-    sections = [lambda v=v: whole_job(v, args.rounds, args.peers) for v in videos]
-    sections += [lambda: serving.start(table), lambda: serving.polls(videos[0], args.rounds, table)]
-    sections += [lambda: pose_beside_mediapipe(videos[0], args.rounds, args.peers), inference,
-                 lambda: pose_by_isa(videos[0], usable_isas(videos[0]), args.rounds)]
-    for section in sections:
+    sections = {
+        "jobs": [lambda v=v: whole_job(v, args.rounds, args.peers) for v in videos],
+        "service": [lambda: serving.start(table), lambda: serving.polls(videos[0], args.rounds, table)],
+        "pose": [lambda: pose_beside_mediapipe(videos[0], args.rounds, args.peers), inference,
+                 lambda: pose_by_isa(videos[0], usable_isas(videos[0]), args.rounds)],
+    }
+    for section in sections[args.part] if args.part else sum(sections.values(), []):
         parts.append(section())
         print(parts[-1], flush=True)
     print(Targets.report())
