@@ -257,8 +257,8 @@ static void plan_op(planner *p, int i)
 
 /* --- Links ----------------------------------------------------------------------------------------------- */
 
-/* Worth a link are tensors that push others out of the second-level cache, made and read with few weights: these are
- * converted again for each band. */
+/* Worth a link are tensors that push others out of the second-level cache, made and read with few weights: all of a
+ * chain's are kept widened at once. */
 enum { MIN_LINKED_FLOATS = 48 * 1024, MAX_LINKED_WEIGHTS = 16 * 1024, MIN_LINKED_ROWS = 16 };
 
 /* The step that alone reads what step i writes, as its `in`; NOWHERE if there is none such. */
@@ -266,8 +266,11 @@ static int only_reader(const planner *p, int i)
 {
     const int out = p->step_tensors[i][2];
     int reader = NOWHERE;
-    if (p->values[out].within != NOWHERE || p->values[out].wanted)
+    if (p->values[out].within != NOWHERE)
         return NOWHERE;
+    for (int t = 0; t < p->m->tensor_count; t++) /* itself, or as what a view of it is called */
+        if (p->values[t].wanted && root_of(p, t, NULL) == out)
+            return NOWHERE;
     for (int j = 0; j < p->plan->step_count; j++)
         for (int k = 0; k < 3; k++) {
             const int t = p->step_tensors[j][k];
@@ -314,6 +317,8 @@ static void link_steps(planner *p)
         if (reader == NOWHERE || !links(&steps[reader]) || i - chain_begin(p, i) + 2 > BS_NN_MAX_CHAIN)
             continue;
         if (reader > i + 1) {
+            if (chain_begin(p, i) < i)
+                continue; /* it has to stay behind the step that is linked to it */
             const bs_nn_step moved = steps[i];
             int tensors[3];
             memcpy(tensors, p->step_tensors[i], sizeof(tensors));
@@ -328,10 +333,16 @@ static void link_steps(planner *p)
     }
 }
 
-/* Whether `root` is what the chain of step i reads from, which must last until its end. */
+/* Whether steps of the chain before step i read `root`, which must last until its end. */
 static bool feeds_chain(const planner *p, int i, int root)
 {
-    return root_of(p, p->step_tensors[chain_begin(p, i)][0], NULL) == root;
+    const int begin = chain_begin(p, i);
+    bool found = root_of(p, p->step_tensors[begin][0], NULL) == root;
+    for (int k = begin; k < i; k++) {
+        const int other = p->step_tensors[k][1];
+        found |= other != NOWHERE && root_of(p, other, NULL) == root;
+    }
+    return found;
 }
 
 /* --- The arena ----------------------------------------------------------------------------------------- */
