@@ -12,6 +12,7 @@
 #include <cmocka.h>
 
 #include "nn/chain.h"
+#include "nn/graph.h"
 #include "nn_models.h"
 
 /* --- Damage -------------------------------------------------------------------------------------------- */
@@ -266,6 +267,72 @@ static void large_tensors_between_two_steps_are_never_whole(void **state)
     }
 }
 
+/* A 1×1 convolution with stride 1 of `input` to so many channels, without weights: it is only planned. */
+static void add_conv(bs_nn_model *model, int input, int channels)
+{
+    const int out = model->tensor_count++, weights = model->tensor_count++;
+    const bs_nn_shape shape = {model->tensors[input].shape.height, model->tensors[input].shape.width, channels};
+    model->tensors[out] = (bs_nn_tensor){.shape = shape, .count = (size_t)shape.height * shape.width * channels};
+    model->tensors[weights].count = model->tensors[weights].weights.count = (size_t)channels *
+                                                                            model->tensors[input].shape.channels;
+    model->ops[model->op_count++] = (bs_nn_op){.kind = BS_NN_CONV,
+                                               .input = input,
+                                               .input2 = -1,
+                                               .weights = weights,
+                                               .bias = -1,
+                                               .output = out,
+                                               .kernel_h = 1,
+                                               .kernel_w = 1,
+                                               .stride_h = 1,
+                                               .stride_w = 1};
+}
+
+static void linked_steps_hand_on_what_is_read(void **state)
+{
+    /* first (1) ─▶ second (3) ─▶ third (7), with another one (5) of the input between second and third */
+    bs_nn_tensor tensors[16] = {{.shape = {64, 64, 8}, .count = 64 * 64 * 8}};
+    bs_nn_op ops[8];
+    bs_nn_model model = {.tensors = tensors, .ops = ops, .tensor_count = 1, .output_count = 2, .outputs = {7, 5}};
+    add_conv(&model, 0, 24);
+    add_conv(&model, 1, 40);
+    add_conv(&model, 0, 16);
+    add_conv(&model, 3, 48);
+    bs_nn_plan plan = {0};
+    assert_int_equal(bs_nn_plan_make(&plan, &model, 0, NULL), BS_OK);
+    assert_int_equal(plan.step_count, 4);
+    int linked = 0;
+    for (int i = 0; i < plan.step_count; i++) {
+        linked += plan.steps[i].linked;
+        if (plan.steps[i].linked)
+            assert_int_equal(plan.steps[i].out_shape.channels, plan.steps[i + 1].in_shape.channels);
+    }
+    assert_true(linked > 0);
+    bs_nn_plan_release(&plan);
+}
+
+static void a_wanted_view_of_a_result_keeps_it_whole(void **state)
+{
+    bs_nn_tensor tensors[16] = {{.shape = {64, 64, 8}, .count = 64 * 64 * 8}};
+    bs_nn_op ops[8];
+    bs_nn_model model = {.tensors = tensors, .ops = ops, .tensor_count = 1, .output_count = 2};
+    add_conv(&model, 0, 24);
+    add_conv(&model, 1, 16);
+    const int view = model.tensor_count++;
+    tensors[view] = (bs_nn_tensor){.shape = {1, 1, 64 * 64 * 24}, .count = 64 * 64 * 24};
+    ops[model.op_count++] = (bs_nn_op){
+        .kind = BS_NN_RESHAPE, .input = 1, .input2 = -1, .weights = -1, .bias = -1, .output = view};
+    model.outputs[0] = 3;
+    model.outputs[1] = view;
+    bs_nn_plan plan = {0};
+    assert_int_equal(bs_nn_plan_make(&plan, &model, 0, NULL), BS_OK);
+    for (int i = 0; i < plan.step_count; i++)
+        assert_false(plan.steps[i].linked);
+    bs_nn_plan_release(&plan);
+    assert_int_equal(bs_nn_plan_make(&plan, &model, 1, NULL), BS_OK); /* not wanted: linked */
+    assert_true(plan.steps[0].linked);
+    bs_nn_plan_release(&plan);
+}
+
 static void outputs_that_are_not_there_are_refused(void **state)
 {
     char path[4096];
@@ -306,6 +373,8 @@ int main(void)
         cmocka_unit_test(plans_keep_no_copies),
         cmocka_unit_test(tensors_in_use_never_overlap),
         cmocka_unit_test(large_tensors_between_two_steps_are_never_whole),
+        cmocka_unit_test(linked_steps_hand_on_what_is_read),
+        cmocka_unit_test(a_wanted_view_of_a_result_keeps_it_whole),
         cmocka_unit_test(outputs_that_are_not_there_are_refused),
     };
     skip_without_models();
