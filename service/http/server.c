@@ -140,7 +140,8 @@ typedef struct framing {
 
 /* A name is a token, a value has no control characters (RFC 9110 5.1, 5.5). libmicrohttpd before 1.0 does not look:
  * "Content-Length : 5" is a header of another name to it, and so is one whose line is continued on the next, which it
- * appends to the name. Others, a proxy before us for one, may read a length there. */
+ * appends to the name (newer ones are told to refuse it). Others, a proxy before us for one, may read a length there.
+ */
 static bool is_well_formed(const char *name, const char *value)
 {
     static const char *const framed[] = {"Content-Length", "Transfer-Encoding"};
@@ -555,7 +556,12 @@ static bs_status start_daemon(bs_http *http, int limit, bs_error *err)
         (size_t)(256 * 1024), MHD_OPTION_CONNECTION_LIMIT, (unsigned)limit, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
         (size_t)BS_HTTP_CONNECTION_MEMORY, MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)SILENCE_SECONDS,
         MHD_OPTION_NOTIFY_COMPLETED, request_over, http, MHD_OPTION_NOTIFY_CONNECTION, connection_changed, http,
-        MHD_OPTION_URI_LOG_CALLBACK, first_line, http, MHD_OPTION_END);
+        MHD_OPTION_URI_LOG_CALLBACK, first_line, http,
+#if MHD_VERSION >= 0x00097701
+        MHD_OPTION_CLIENT_DISCIPLINE_LVL,
+        1, /* else it joins continued lines; is_well_formed refuses what older ones make */
+#endif
+        MHD_OPTION_END);
     if (!http->daemon)
         return bs_fail(err, BS_ERR_FAILED, "the HTTP server cannot be started: %s", strerror(errno));
     http->listening = -1;

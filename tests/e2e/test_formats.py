@@ -175,7 +175,9 @@ def variants(base, work):
     for f in "gray gray10 gray16 ya8".split():
         add("Pixel formats, lossless (FFV1)", f + " (no colour)", f"ffv1_{f}.mkv", ["-c:v", "ffv1", "-pix_fmt", f])
     for f in "yuyv422 uyvy422 nv12 nv21 rgb24 bgr24 argb abgr 0rgb rgb48be gbrp yuv444p10be".split():
-        add("Pixel formats, raw", f, f"raw_{f}.nut", ["-c:v", "rawvideo", "-pix_fmt", f], px=LOSSLESS_PX)
+        # FFmpeg 7 makes other colours when it goes from YUV to GBR at once.
+        by = ["-vf", "format=rgb24"] if f == "gbrp" else []
+        add("Pixel formats, raw", f, f"raw_{f}.nut", [*by, "-c:v", "rawvideo", "-pix_fmt", f], px=LOSSLESS_PX)
     for f in "rgb565 rgb555 rgb8 pal8".split():
         make = ["-c:v", "rawvideo", "-pix_fmt", f]
         if f == "pal8":

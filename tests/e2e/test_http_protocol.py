@@ -315,7 +315,7 @@ class Protocol(unittest.TestCase):
     def test_where_a_request_ends_is_beyond_doubt(self):
         cancel = b"POST /api/cancel/" + b"0" * 32 + b" HTTP/1.1\r\n"
         smuggled = b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n"
-        for data, statuses in (  # [501, 400], and no Host: newer libmicrohttpd answers itself, in its own words
+        for data, statuses in (  # a coding, and no Host: newer libmicrohttpd answers itself, 400 in its own words
                 (cancel + b"Host: x\r\nContent-Length: 4\r\nContent-Length: 0\r\n\r\n" + smuggled, [400]),
                 (cancel + b"Host: x\r\nContent-Length: 4\r\nContent-Length: 4\r\n\r\nabcd" + smuggled, [400]),
                 (cancel + b"Host: x\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n" + smuggled, [400]),
@@ -325,9 +325,9 @@ class Protocol(unittest.TestCase):
                 (b"GET /livez HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n" + smuggled, [400])):
             got = raw(self.s, data, timeout=5)
             self.assertIn(got[:13], [b"HTTP/1.1 %d " % status for status in statuses], data)
-            self.assertEqual(got.count(b"HTTP/1.1"), 1, data)
-            body = got.split(b"\r\n\r\n", 1)[1]
-            if not (body.startswith(b"<html>") and (statuses == [501, 400] or b"Host:" not in data.split(b"\r\n\r\n")[0])):
+            self.assertEqual(len(re.findall(rb"HTTP/1\.1 \d\d\d ", got)), 1, data)
+            head, body = data.split(b"\r\n\r\n")[0], got.split(b"\r\n\r\n", 1)[1]
+            if not (body.startswith(b"<html>") and (b"Transfer-Encoding:" in head or b"Host:" not in head)):
                 self.assertIn("detail", json.loads(body))
         length = b"%d" % len(smuggled)
         for header in (b"Content-Length : " + length, b"Content-Length\t: " + length, b"Content-Length:\r\n " + length,
