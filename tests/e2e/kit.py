@@ -33,11 +33,16 @@ def environment(**more):
 ENVIRONMENT = environment()
 
 
+def sanitized():
+    """Whether the program is built with a sanitizer: its memory is then not its own."""
+    return pathlib.Path(PROGRAM).parent.name.startswith("build-")
+
+
 def run(*args, cwd=None, timeout=110, **settings):
-    """The program with these words; settings by environment variable."""
+    """The program with these words; settings by environment variable. Under a sanitizer Meson's limit alone is its end."""
     env = dict(ENVIRONMENT, **{k: str(v) for k, v in settings.items()})
-    return subprocess.run([PROGRAM, *map(str, args)], capture_output=True, text=True, cwd=cwd, timeout=timeout, env=env,
-                          errors="surrogateescape")
+    return subprocess.run([PROGRAM, *map(str, args)], capture_output=True, text=True, cwd=cwd,
+                          timeout=None if sanitized() else timeout, env=env, errors="surrogateescape")
 
 
 # A process of its own: what the kernel tells of a child starts with what its parent had when it forked.
@@ -101,11 +106,6 @@ def rows(folder):
 
 def document(folder, name):
     return json.loads(pathlib.Path(folder, name).read_text())
-
-
-def sanitized():
-    """Whether the program is built with a sanitizer: its memory is then not its own."""
-    return pathlib.Path(PROGRAM).parent.name.startswith("build-")
 
 
 class Case(unittest.TestCase):
