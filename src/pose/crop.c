@@ -174,6 +174,20 @@ static bs_taps plane_of(const bs_image *image, int c)
     };
 }
 
+/* How far, in bytes, a place of the plane lies from the one that the crop looks at some rows later. */
+static ptrdiff_t rows_ahead(const bs_image *image, const bs_taps *t, const double m[9])
+{
+    enum { ROWS = 6 };
+    const bs_orientation o = image->orientation;
+    const bool swaps = bs_orientation_swaps(o);
+    const double x = (bs_orientation_from_right(o) ? -ROWS : ROWS) * (swaps ? m[4] : m[1]);
+    const double y = (bs_orientation_from_bottom(o) ? -ROWS : ROWS) * (swaps ? m[1] : m[4]);
+    const double most = MAX_SIDE; /* the map may hold what is no number */
+    const ptrdiff_t columns = lrint(ldexp(fmin(fmax(x, -most), most), BS_COORD_BITS - t->frac_x));
+    const ptrdiff_t rows = lrint(ldexp(fmin(fmax(y, -most), most), BS_COORD_BITS - t->frac_y));
+    return rows * t->stride + columns * t->step;
+}
+
 /* From weighted sums of component samples to R, G, B of 0–255, and a half more, to be rounded down: ITU-T H.273,
  * 8.3 and equations 38 to 40. */
 static void conversion_of(const bs_image *image, const int weight_bits[3], float m[9], float bias[3])
@@ -216,7 +230,8 @@ typedef struct crop {
     bool exact;
     int planes; /* 1 where R, G and B are the same */
     bs_taps plane[3];
-    bool cubic; /* chroma is subsampled, and interpolated by cubics */
+    bool interleaved; /* the three components of a pixel lie beside each other */
+    bool cubic;       /* chroma is subsampled, and interpolated by cubics */
     bs_cubic across, down;
     float matrix[9], bias[3]; /* to RGB, where it is not exact */
     float value[256];         /* the tensor's value of each 8-bit sample */
@@ -334,6 +349,11 @@ static void to_chroma(const bs_taps *t, const int32_t *x, const int32_t *y, int 
 static void sample_planes(const crop *c, const int32_t *x, const int32_t *y, int32_t sum[3][BS_CROP_MAX])
 {
     int32_t px[BS_CROP_MAX], py[BS_CROP_MAX];
+    if (c->interleaved) {
+        int32_t *const all[3] = {sum[0], sum[1], sum[2]};
+        c->kernels->pixels(c->plane, x, y, c->size, all);
+        return;
+    }
     if (c->cubic) {
         int32_t *const chroma[2] = {sum[1], sum[2]};
         to_chroma(&c->plane[1], x, y, c->size, false, px, py);
@@ -444,6 +464,20 @@ static bool wants_cubics(const crop *c)
            c->plane[2].mask < 1 << 15;
 }
 
+static bool is_interleaved(const crop *c)
+{
+    const bs_component *k = c->image->component;
+    const bs_taps *t = c->plane;
+    int first = k[0].offset, last = k[0].offset;
+    bool is = c->planes == 3 && c->image->model == BS_COLOR_RGB && (t[0].step == 3 || t[0].step == 4);
+    for (int p = 0; is && p < 3; p++) {
+        first = k[p].offset < first ? k[p].offset : first;
+        last = k[p].offset > last ? k[p].offset : last;
+        is = k[p].plane == k[0].plane && t[p].step == t[0].step && t[p].bytes == 1 && !t[p].shift && t[p].mask == 255;
+    }
+    return is && last - first < t[0].step;
+}
+
 extern const bs_crop_kernels bs_crop_kernels_portable;
 #ifdef __x86_64__
 extern const bs_crop_kernels bs_crop_kernels_avx2;
@@ -472,6 +506,7 @@ void bs_crop(const bs_image *image, const bs_crop_region *region, bs_crop_kind k
     int weight_bits[3];
     for (int p = 0; p < 3; p++)
         c.plane[p] = plane_of(image, p < c.planes ? p : 0);
+    c.interleaved = is_interleaved(&c);
     c.cubic = wants_cubics(&c);
     /* as fine as 32-bit sums allow: 10 bits of sample, 2 × 10 of weights, and a cubic's overshoot */
     const int cubic_bits = c.plane[1].mask < 1 << 10 ? 10 : 7;
@@ -484,6 +519,8 @@ void bs_crop(const bs_image *image, const bs_crop_region *region, bs_crop_kind k
     fill_values(&c);
     conversion_of(image, weight_bits, c.matrix, c.bias);
     map_of(region, c.size, m);
+    for (int p = 0; p < 3; p++)
+        c.plane[p].ahead = rows_ahead(image, &c.plane[p], m);
     for (int row = 0; row < c.size; row++, out += 3 * c.size)
         crop_row(&c, m, row, out);
 }

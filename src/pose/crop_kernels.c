@@ -93,6 +93,13 @@ static void taps_in_c(const bs_taps *t, const int32_t *x, const int32_t *y, int 
         out[i] = tap(t, x[i], y[i]);
 }
 
+static void pixels_in_c(const bs_taps component[3], const int32_t *x, const int32_t *y, int from, int count,
+                        int32_t *const out[3])
+{
+    for (int p = 0; p < 3; p++)
+        taps_in_c(&component[p], x + from, y + from, count - from, out[p] + from);
+}
+
 /* The first of the four samples that a coordinate needs, moved inside, and their weights. */
 static inline int32_t cubic_start(const bs_cubic *c, int32_t v, const int16_t **weight)
 {
@@ -123,6 +130,15 @@ static void cubic_in_c(const bs_taps chroma[2], const bs_cubic *across, const bs
 }
 
 #ifdef __AVX2__
+/* Where the crop will look some rows later, into the cache: a crop reads a line here and there, in an order that the
+ * processor does not guess, and would wait for memory at each. */
+static inline void fetch_ahead(const bs_taps *t, ptrdiff_t at)
+{
+    const uintptr_t p = (uintptr_t)t->base + (uintptr_t)(at + t->ahead);
+    _mm_prefetch((const char *)p, _MM_HINT_T0);
+    _mm_prefetch((const char *)(p + (uintptr_t)t->stride), _MM_HINT_T0);
+}
+
 /* Four bytes of each of eight rows from byte `offset`, without reading past the row's end: the load is moved back
  * where it would, and the word shifted. What lies past the end has no weight. */
 static inline __m256i gather(const uint8_t *base, __m256i row, __m256i offset, __m256i last)
@@ -187,6 +203,9 @@ static inline __m256i taps_of_eight(const bs_taps *t, const gather_plan *g, cons
     const __m256i stride = _mm256_set1_epi32((int)t->stride);
     const __m256i row = _mm256_mullo_epi32(_mm256_sra_epi32(vy, _mm_cvtsi32_si128(t->frac_y)), stride);
     const __m256i below = _mm256_add_epi32(row, _mm256_andnot_si256(_mm256_cmpeq_epi32(ay, zero), stride));
+    const __m256i at = _mm256_add_epi32(row, offset);
+    fetch_ahead(t, _mm256_extract_epi32(at, 0));
+    fetch_ahead(t, _mm256_extract_epi32(at, 7));
     const __m256i top = pair(t, g, row, offset), bottom = pair(t, g, below, offset);
     const __m256i bx = _mm256_sub_epi32(one_x, ax), by = _mm256_sub_epi32(one_y, ay);
     if (narrow) {
@@ -203,18 +222,140 @@ static inline __m256i taps_of_eight(const bs_taps *t, const gather_plan *g, cons
     return _mm256_add_epi32(_mm256_mullo_epi32(a, by), _mm256_mullo_epi32(b, ay));
 }
 
-/* Whether a plane can be reached by 32-bit offsets, four bytes at a time. */
-static bool fits_gathers(const bs_taps *t)
+/* Whether a plane can be reached by 32-bit offsets, so many bytes at a time. */
+static bool fits_offsets(const bs_taps *t, int bytes)
 {
     const int64_t bytes_in_row = (int64_t)(t->width - 1) * t->step + t->bytes;
     const int64_t stride = t->stride < 0 ? -t->stride : t->stride;
-    return bytes_in_row >= 4 && stride * t->height + bytes_in_row < INT32_MAX;
+    return bytes_in_row >= bytes && stride * t->height + bytes_in_row < INT32_MAX;
+}
+
+/* The first tap along an axis, so that the second lies inside too, and the second's weight: all of it where the first
+ * was moved back from the last sample. Without a gather that is cheaper than leaving out what has no weight. */
+static inline __m256i first_tap(__m256i v, int frac, int size, __m256i *second)
+{
+    const __m256i first = _mm256_min_epi32(_mm256_sra_epi32(v, _mm_cvtsi32_si128(frac)), _mm256_set1_epi32(size - 2));
+    *second = _mm256_sub_epi32(v, _mm256_sll_epi32(first, _mm_cvtsi32_si128(frac)));
+    return first;
+}
+
+/* The weights of both taps in one word: the first's and, so many bits higher, the second's. */
+static inline __m256i both_taps(int frac, __m256i second, int bits)
+{
+    return _mm256_or_si256(_mm256_sub_epi32(_mm256_set1_epi32(1 << frac), second), _mm256_slli_epi32(second, bits));
+}
+
+static inline int16_t load2(const uint8_t *p)
+{
+    int16_t v;
+    memcpy(&v, p, sizeof(v));
+    return v;
+}
+
+static inline __m128i eight_pairs(const uint8_t *p, const int32_t at[8])
+{
+    return _mm_setr_epi16(load2(p + at[0]), load2(p + at[1]), load2(p + at[2]), load2(p + at[3]), load2(p + at[4]),
+                          load2(p + at[5]), load2(p + at[6]), load2(p + at[7]));
+}
+
+/* Eight samples of a plane of bytes, one beside the other. */
+static inline __m256i bytes_of_eight(const bs_taps *t, const int32_t *x, const int32_t *y)
+{
+    __m256i ax, ay;
+    const __m256i x0 = first_tap(_mm256_loadu_si256((const __m256i *)x), t->frac_x, t->width, &ax);
+    const __m256i y0 = first_tap(_mm256_loadu_si256((const __m256i *)y), t->frac_y, t->height, &ay);
+    int32_t at[8];
+    _mm256_storeu_si256((__m256i *)at, _mm256_add_epi32(_mm256_mullo_epi32(y0, _mm256_set1_epi32((int)t->stride)), x0));
+    fetch_ahead(t, at[0]);
+    fetch_ahead(t, at[7]);
+    const __m256i wide = both_taps(t->frac_x, ax, 8);
+    const __m128i wx = _mm_packus_epi32(_mm256_castsi256_si128(wide), _mm256_extracti128_si256(wide, 1));
+    const __m128i top = _mm_maddubs_epi16(eight_pairs(t->base, at), wx);
+    const __m128i bottom = _mm_maddubs_epi16(eight_pairs(t->base + t->stride, at), wx);
+    const __m256i rows = _mm256_set_m128i(_mm_unpackhi_epi16(top, bottom), _mm_unpacklo_epi16(top, bottom));
+    return _mm256_madd_epi16(rows, both_taps(t->frac_y, ay, 16));
+}
+
+/* Eight bytes of each of four places, from byte `at` of the row; near the row's end without reading past it (see
+ * gather). */
+static inline __m256i four_pixel_pairs(const uint8_t *p, const int32_t row[4], const int32_t at[4], int32_t last,
+                                       bool near_end)
+{
+    uint64_t v[4];
+    for (int k = 0; k < 4; k++) {
+        const int32_t from = near_end && at[k] > last ? last : at[k];
+        memcpy(&v[k], p + row[k] + from, sizeof(v[k]));
+        if (near_end)
+            v[k] >>= 8 * (at[k] - from);
+    }
+    return _mm256_setr_epi64x((int64_t)v[0], (int64_t)v[1], (int64_t)v[2], (int64_t)v[3]);
+}
+
+static void pixels(const bs_taps component[3], const int32_t *x, const int32_t *y, int count, int32_t *const out[3])
+{
+    const bs_taps *t = &component[0];
+    const uint8_t *base = t->base;
+    for (int p = 1; p < 3; p++)
+        base = component[p].base < base ? component[p].base : base;
+    char bytes[16]; /* for each component its two taps, side by side */
+    int most = 0;
+    memset(bytes, -128, sizeof(bytes));
+    for (int p = 0; p < 3; p++) {
+        const int offset = (int)(component[p].base - base);
+        most = offset > most ? offset : most;
+        for (int half = 0; half < 2; half++) {
+            bytes[8 * half + 2 * p] = (char)(8 * half + offset);
+            bytes[8 * half + 2 * p + 1] = (char)(8 * half + offset + t->step);
+        }
+    }
+    const __m256i pick = _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)bytes));
+    const __m256i twice = _mm256_setr_epi32(0, 0, 1, 1, 2, 2, 3, 3);
+    const __m256i even = _mm256_setr_epi32(0, 0, 0, 0, 2, 2, 2, 2), odd = _mm256_setr_epi32(1, 1, 1, 1, 3, 3, 3, 3);
+    const int32_t last = (t->width - 1) * t->step + most + 1 - 8; /* from there eight bytes can be read */
+    int i = 0;
+    for (; fits_offsets(t, 8 - most) && t->height > 1 && i + 8 <= count; i += 8) {
+        __m256i ax, ay;
+        const __m256i x0 = first_tap(_mm256_loadu_si256((const __m256i *)(x + i)), t->frac_x, t->width, &ax);
+        const __m256i y0 = first_tap(_mm256_loadu_si256((const __m256i *)(y + i)), t->frac_y, t->height, &ay);
+        int32_t row[8], at[8];
+        _mm256_storeu_si256((__m256i *)row, _mm256_mullo_epi32(y0, _mm256_set1_epi32((int)t->stride)));
+        const __m256i across = _mm256_mullo_epi32(x0, _mm256_set1_epi32(t->step));
+        _mm256_storeu_si256((__m256i *)at, across);
+        const bool near_end = _mm256_movemask_epi8(_mm256_cmpgt_epi32(across, _mm256_set1_epi32(last)));
+        fetch_ahead(t, row[0] + at[0]);
+        fetch_ahead(t, row[7] + at[7]);
+        __m256i wx = both_taps(t->frac_x, ax, 8), wy = both_taps(t->frac_y, ay, 16);
+        wx = _mm256_or_si256(wx, _mm256_slli_epi32(wx, 16));
+        for (int k = 0; k < 8; k += 4) {
+            const __m256i w = _mm256_permutevar8x32_epi32(wx, twice);
+            const __m256i a = _mm256_shuffle_epi8(four_pixel_pairs(base, row + k, at + k, last, near_end), pick);
+            const __m256i b = _mm256_shuffle_epi8(four_pixel_pairs(base + t->stride, row + k, at + k, last, near_end),
+                                                  pick);
+            const __m256i top = _mm256_maddubs_epi16(a, w), bottom = _mm256_maddubs_epi16(b, w);
+            const __m256i v0 = _mm256_madd_epi16(_mm256_unpacklo_epi16(top, bottom),
+                                                 _mm256_permutevar8x32_epi32(wy, even));
+            const __m256i v1 = _mm256_madd_epi16(_mm256_unpackhi_epi16(top, bottom),
+                                                 _mm256_permutevar8x32_epi32(wy, odd));
+            const __m256i first = _mm256_permute4x64_epi64(_mm256_unpacklo_epi32(v0, v1), 0xd8);
+            const __m256i third = _mm256_permute4x64_epi64(_mm256_unpackhi_epi32(v0, v1), 0xd8);
+            _mm_storeu_si128((__m128i *)(out[0] + i + k), _mm256_castsi256_si128(first));
+            _mm_storeu_si128((__m128i *)(out[1] + i + k), _mm256_extracti128_si256(first, 1));
+            _mm_storeu_si128((__m128i *)(out[2] + i + k), _mm256_castsi256_si128(third));
+            wx = _mm256_permute4x64_epi64(wx, 0xee);
+            wy = _mm256_permute4x64_epi64(wy, 0xee);
+        }
+    }
+    pixels_in_c(component, x, y, i, count, out);
 }
 
 static void taps(const bs_taps *t, const int32_t *x, const int32_t *y, int count, int32_t *out)
 {
     int i = 0;
-    if (fits_gathers(t)) {
+    if (t->bytes == 1 && t->step == 1 && !t->shift && t->mask == 255 && t->frac_x <= 6 && t->height > 1 &&
+        fits_offsets(t, 2)) {
+        for (; i + 8 <= count; i += 8)
+            _mm256_storeu_si256((__m256i *)(out + i), bytes_of_eight(t, x + i, y + i));
+    } else if (fits_offsets(t, 4)) {
         const gather_plan g = plan_gathers(t);
         const bool narrow = t->bytes == 1 && t->frac_x <= 7;
         for (; i + 8 <= count; i += 8) {
@@ -314,6 +455,9 @@ static inline void cubic_at(const bs_taps chroma[2], cubic_load how, const bs_cu
         cubic_places places;
         cubic_starts(across, x + i, places.x, places.across);
         cubic_starts(down, y + i, places.y, places.down);
+        for (int p = 0; p < 2; p++)
+            for (int k = 0; k < 8; k += 7)
+                fetch_ahead(&chroma[p], (places.y[k] + 1) * chroma[p].stride + (ptrdiff_t)places.x[k] * chroma[p].step);
         bool beyond = false;
         for (int k = 0; how == LOAD_EVERY_OTHER_BYTE && k < 8; k++)
             beyond |= places.x[k] > last_x;
@@ -360,6 +504,11 @@ static void taps(const bs_taps *t, const int32_t *x, const int32_t *y, int count
 {
     taps_in_c(t, x, y, count, out);
 }
+
+static void pixels(const bs_taps component[3], const int32_t *x, const int32_t *y, int count, int32_t *const out[3])
+{
+    pixels_in_c(component, x, y, 0, count, out);
+}
 #endif
 
 static void convert(const float m[9], const float bias[3], const int32_t *const plane[3], int count, float *out)
@@ -381,4 +530,5 @@ static void convert(const float m[9], const float bias[3], const int32_t *const 
 }
 
 extern const bs_crop_kernels BS_CROP_KERNELS;
-const bs_crop_kernels BS_CROP_KERNELS = {.coordinates = coordinates, .taps = taps, .cubic = cubic, .convert = convert};
+const bs_crop_kernels BS_CROP_KERNELS = {
+    .coordinates = coordinates, .taps = taps, .pixels = pixels, .cubic = cubic, .convert = convert};
