@@ -31,8 +31,8 @@ typedef struct bs_process_options {
     float min_detection_confidence, min_tracking_confidence; /* 0.5 */
     bool static_image_mode;                                  /* false for videos */
     bool smooth_landmarks;                                   /* true */
-    int threads;                                             /* of the decoder, and as many of the encoder; 0: 2 */
-    const char *isa;                                         /* NULL; see bs_pose_options */
+    int threads;           /* of the decoder, and as many of the encoder; 0: 2; 64 at most */
+    const char *isa;       /* NULL; see bs_pose_options */
     uint64_t memory_limit; /* bytes the job may take in all; 0: not bounded. Leaner settings are turned to
                               before a job is refused with BS_ERR_LIMIT */
 } bs_process_options;
@@ -119,8 +119,8 @@ typedef struct bs_estimate_parts {
     char lean[256]; /* which leaner settings were turned to, to fit memory_limit; "" for none */
 } bs_estimate_parts;
 
-/* Peak memory of a job before it starts. BS_ERR_LIMIT, with both numbers in the sentence, where even the
- * leanest settings exceed options->memory_limit; `out` then still holds those numbers. */
+/* Peak memory of a job before it starts. BS_ERR_USAGE: an option out of its range. BS_ERR_LIMIT, with both numbers in
+ * the sentence, where even the leanest settings exceed options->memory_limit; `out` then still holds those numbers. */
 bs_status bs_estimate(const bs_video_info *info, const bs_process_options *options, const bs_outputs *outputs,
                       bs_estimate_parts *out, bs_error *err);
 

@@ -20,7 +20,8 @@
  * MediaPipe is to itself when the conversion to RGB is done by another routine.
  *
  * Threads: bs_models may be used by any number of threads and forked processes at once; a bs_pose by one
- * thread at a time. Memory: the models are mapped read-only; a bs_pose has one arena (bs_pose_memory). */
+ * thread at a time, in a fork too (there the caller's thread alone works: `threads` stay behind).
+ * Memory: the models are mapped read-only; a bs_pose has one arena (bs_pose_memory). */
 #ifndef BODYSCRIPT_POSE_H
 #define BODYSCRIPT_POSE_H
 
@@ -163,16 +164,18 @@ typedef struct bs_pose bs_pose;
 bs_status bs_pose_open(bs_pose **out, const bs_models *models, const bs_pose_options *options, bs_error *err);
 void bs_pose_close(bs_pose **pose);
 
-/* One picture. `time_us`: its presentation time in microseconds, ascending and not 0 in tracking mode
- * (the smoothing filters use true time; MediaPipe's own clock is 33,333 per call); ignored in static mode.
- * BS_ERR_USAGE: a picture whose description contradicts itself. On failure the tracking state is as before the call. */
+/* One picture. `time_us`: its presentation time in microseconds, ascending in tracking mode (the smoothing filters use
+ * true time; MediaPipe's own clock is 33,333 per call) and best not 0, since after that they take the next picture for
+ * 1/30 s later, as MediaPipe's do; ignored in static mode.
+ * BS_ERR_USAGE: a picture whose description contradicts itself; a time that is negative or not after the last one's.
+ * On failure the tracking state is as before the call. */
 bs_status bs_pose_process(bs_pose *pose, const bs_image *image, int64_t time_us, bs_pose_result *out, bs_error *err);
 
 /* The mask of the last processed picture: displayed width × height floats 0–1, valid until the next call.
  * NULL where segmentation is off or nobody was found. */
 const float *bs_pose_segmentation_mask(const bs_pose *pose);
 
-/* Forgets the person and the filters, as MediaPipe's reset() does. */
+/* Forgets the person, the filters and the time, as MediaPipe's reset() does. */
 void bs_pose_reset(bs_pose *pose);
 
 /* Private memory of the engine in bytes: arenas, plans, crops, and the mask with segmentation; the mapped weights are

@@ -14,7 +14,7 @@ static const char *const level_names[] = {"error", "warning", "info", "debug", "
 
 void bs_log_configure(bs_log_level level, bs_log_format format)
 {
-    log_level = level;
+    log_level = level < BS_LOG_TRACE ? level : BS_LOG_TRACE;
     log_format = format;
 }
 

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #if defined(__x86_64__)
 #include <cpuid.h>
@@ -33,6 +34,7 @@ struct bs_nn {
     size_t scratch;     /* per thread */
     int threads;
     pthreadpool_t pool; /* NULL: the caller's thread alone */
+    pid_t pool_owner;
     const bs_nn_step *last_shared;
     bool profiling, drop_weights;
     int kinds;
@@ -182,11 +184,21 @@ static bs_status open_pool(bs_nn *nn, int threads, bs_error *err)
     if (!(nn->pool = pthreadpool_create((size_t)threads)))
         return bs_fail(err, BS_ERR_NOMEM, "cannot start %d threads", threads);
     nn->threads = threads;
+    nn->pool_owner = getpid();
     for (int i = 0; i < nn->plan.step_count; i += bs_nn_chain_length(&nn->plan.steps[i]))
         if (worth_sharing(&nn->plan.steps[i]))
             nn->last_shared = &nn->plan.steps[i];
 #endif
     return BS_OK;
+}
+
+/* In a fork the pool's threads are not there, and whoever waits for them waits for ever: it goes on with its own. */
+static void leave_pool_behind(bs_nn *nn)
+{
+    if (nn->pool && nn->pool_owner != getpid()) {
+        nn->pool = NULL;
+        nn->threads = 1;
+    }
 }
 
 bs_status bs_nn_open(bs_nn **out, const bs_nn_model *model, const bs_nn_options *options, bs_error *err)
@@ -225,6 +237,7 @@ void bs_nn_close(bs_nn **nn)
 {
     if (!*nn)
         return;
+    leave_pool_behind(*nn);
 #if BS_HAVE_PTHREADPOOL
     if ((*nn)->pool)
         pthreadpool_destroy((*nn)->pool);
@@ -319,6 +332,7 @@ static void run_chain(bs_nn *nn, const bs_nn_step *steps, bs_nn_meter *meter)
 bs_status bs_nn_run(bs_nn *nn, bs_error *err)
 {
     size_t used = 0;
+    leave_pool_behind(nn);
     bind_steps(nn);
     for (int i = 0, length; i < nn->plan.step_count; i += length) {
         const bs_nn_step *const steps = &nn->plan.steps[i];

@@ -201,7 +201,7 @@ static const struct format {
 
 const char *bs_export_format_name(bs_export_format format)
 {
-    return formats[format].name;
+    return (unsigned)format < BS_EXPORT_FORMATS ? formats[format].name : "unknown";
 }
 
 bs_status bs_export_format_find(const char *name, bs_export_format *out, bs_error *err)
@@ -262,6 +262,8 @@ static bs_status convert(int in, exporter *e, const struct format *format, bs_er
 
 bs_status bs_export(int in, int out, bs_export_format format, int person, bs_error *err)
 {
+    if ((unsigned)format >= BS_EXPORT_FORMATS)
+        return bs_fail(err, BS_ERR_USAGE, "there is no such format to export to");
     exporter *e = calloc(1, sizeof(*e));
     if (!e)
         return bs_fail(err, BS_ERR_NOMEM, "no memory to export");

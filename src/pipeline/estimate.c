@@ -449,6 +449,9 @@ bs_status bs_estimate(const bs_video_info *info, const bs_process_options *optio
                       bs_estimate_parts *out, bs_error *err)
 {
     char way_out[192];
+    const bs_status status = bs_process_options_check(options, err);
+    if (status != BS_OK)
+        return status;
     if (fit(info, options, outputs, out))
         return BS_OK;
     say_way_out(info, options, outputs, out->total, way_out, sizeof(way_out));

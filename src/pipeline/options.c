@@ -1,5 +1,5 @@
 /* The options of a job and what their zero values choose (see bodyscript/pipeline.h). */
-#include <bodyscript/pipeline.h>
+#include "pipeline/plan.h"
 
 bs_process_options bs_process_defaults(void)
 {
@@ -24,7 +24,9 @@ bs_model_kind bs_process_model(const bs_process_options *options)
         [BS_MODE_SMART] = BS_MODEL_FULL,
         [BS_MODE_QUALITY] = BS_MODEL_HEAVY,
     };
-    return options->model >= 0 ? (bs_model_kind)options->model : of_mode[options->mode];
+    if (options->model >= 0)
+        return (bs_model_kind)options->model;
+    return of_mode[(unsigned)options->mode <= BS_MODE_QUALITY ? options->mode : BS_MODE_FAST];
 }
 
 int bs_process_interval(const bs_process_options *options)
@@ -37,4 +39,22 @@ int bs_process_interval(const bs_process_options *options)
 bs_outputs bs_outputs_none(void)
 {
     return (bs_outputs){.csv_fd = -1, .json_fd = -1, .video_fd = -1, .preview_fd = -1, .thumbnail_fd = -1};
+}
+
+bs_status bs_process_options_check(const bs_process_options *options, bs_error *err)
+{
+    if (options->interval < 0)
+        return bs_fail(err, BS_ERR_USAGE, "the interval is %d, but takes at least 1 (0: the mode's own)",
+                       options->interval);
+    if (options->people < 1 || options->people > BS_MAX_PEOPLE)
+        return bs_fail(err, BS_ERR_USAGE, "the number of people is %d, but takes 1 to %d", options->people,
+                       BS_MAX_PEOPLE);
+    if (options->model >= BS_MODEL_KINDS || (unsigned)options->mode > BS_MODE_QUALITY)
+        return bs_fail(err, BS_ERR_USAGE, "there is no such model or mode");
+    if (options->max_width < 0 || options->max_duration_us < 0)
+        return bs_fail(err, BS_ERR_USAGE, "width and duration take 0 (no limit) or more");
+    if (options->threads < 0 || options->threads > BS_PLAN_MOST_THREADS)
+        return bs_fail(err, BS_ERR_USAGE, "the number of threads is %d, but takes 1 to %d (0: 2)", options->threads,
+                       BS_PLAN_MOST_THREADS);
+    return BS_OK;
 }

@@ -7,9 +7,13 @@
 #ifndef BS_PIPELINE_PLAN_H
 #define BS_PIPELINE_PLAN_H
 
-#include <stdbool.h>
+#include <bodyscript/pipeline.h>
+
+/* Options that are what they may be; else BS_ERR_USAGE, by name. Those of the pose engine alone it checks itself. */
+bs_status bs_process_options_check(const bs_process_options *options, bs_error *err);
 
 enum {
+    BS_PLAN_MOST_THREADS = 64,  /* of the decoder or the encoder */
     BS_PLAN_POSE_QUEUE = 1,     /* decoded frames that wait for the pose stage; frugal: 0 */
     BS_PLAN_CANVAS_AHEAD = 3,   /* canvases that the decoding stage may be ahead of the overlay's need; frugal: 0 */
     BS_PLAN_GLIDE = 12,         /* frames over which the overlay glides from one pose to the next, at most */

@@ -454,28 +454,13 @@ static void give_notes(const bs_job_run *job, const bs_summary *summary, const b
         callbacks->note(callbacks->opaque, sound);
 }
 
-static bs_status check_options(const bs_process_options *options, bs_error *err)
-{
-    if (options->interval < 0)
-        return bs_fail(err, BS_ERR_USAGE, "the interval is %d, but takes at least 1 (0: the mode's own)",
-                       options->interval);
-    if (options->people < 1 || options->people > BS_MAX_PEOPLE)
-        return bs_fail(err, BS_ERR_USAGE, "the number of people is %d, but takes 1 to %d", options->people,
-                       BS_MAX_PEOPLE);
-    if (options->model >= BS_MODEL_KINDS || options->mode < 0 || options->mode > BS_MODE_QUALITY)
-        return bs_fail(err, BS_ERR_USAGE, "there is no such model or mode");
-    if (options->max_width < 0 || options->max_duration_us < 0)
-        return bs_fail(err, BS_ERR_USAGE, "width and duration take 0 (no limit) or more");
-    return BS_OK;
-}
-
 bs_status bs_process(bs_models *models, const bs_input *input, const bs_process_options *options,
                      const bs_outputs *outputs, const bs_callbacks *callbacks, bs_summary *out, bs_error *err)
 {
     double started = bs_seconds_now(), cpu = cpu_seconds();
     bs_video_reader *reader = NULL;
     bs_estimate_parts plan;
-    bs_status status = check_options(options, err);
+    bs_status status = bs_process_options_check(options, err);
     if (status == BS_OK)
         status = bs_video_reader_open_input(&reader, input, 0, err);
     if (status == BS_OK)

@@ -38,6 +38,7 @@ struct bs_pose {
     bs_nn *detector, *landmark;
     bs_detection *detections; /* room for BS_ANCHORS */
 
+    int64_t last_us; /* tracking: the time of the last picture, -1 before the first */
     int tracks;
     bs_track track[BS_MAX_PEOPLE];
     int64_t tracks_us; /* the time of the picture that `track` is from */

@@ -128,6 +128,7 @@ void bs_pose_close(bs_pose **pose)
 
 void bs_pose_reset(bs_pose *pose)
 {
+    pose->last_us = -1;
     pose->tracks = 0;
     pose->lost_tracks = 0;
     pose->next_id = 0;
@@ -158,15 +159,32 @@ const float *bs_pose_segmentation_mask(const bs_pose *pose)
     return pose->has_mask ? pose->mask : NULL;
 }
 
+/* The filters divide by the time between two pictures, in nanoseconds. */
+static bs_status check_time(const bs_pose *pose, int64_t time_us, bs_error *err)
+{
+    if (pose->options.static_image_mode || (time_us > pose->last_us && time_us <= INT64_MAX / 1000))
+        return BS_OK;
+    if (pose->last_us < 0)
+        return bs_fail(err, BS_ERR_USAGE, "the picture's time is %lld us: it must be 0 to %lld", (long long)time_us,
+                       (long long)(INT64_MAX / 1000));
+    return bs_fail(err, BS_ERR_USAGE, "the picture's time is %lld us: it must be after the last one's, %lld us",
+                   (long long)time_us, (long long)pose->last_us);
+}
+
 bs_status bs_pose_process(bs_pose *pose, const bs_image *image, int64_t time_us, bs_pose_result *out, bs_error *err)
 {
     bs_status rc = bs_image_check(image, err);
+    if (rc >= 0)
+        rc = check_time(pose, time_us, err);
     if (rc < 0)
         return rc;
     const bs_view view = {image, bs_image_displayed_width(image), bs_image_displayed_height(image), time_us};
     pose->has_mask = false;
     bs_tries_refill(pose);
-    return (pose->options.num_people > 1 ? bs_process_many : bs_process_one)(pose, &view, out, err);
+    rc = (pose->options.num_people > 1 ? bs_process_many : bs_process_one)(pose, &view, out, err);
+    if (rc >= 0)
+        pose->last_us = time_us;
+    return rc;
 }
 
 /* -- the two steps ------------------------------------------------------------------------------- */

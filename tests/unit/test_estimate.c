@@ -226,6 +226,26 @@ static void headers_that_claim_nonsense_do_not_overflow_it(void **state)
     assert_int_equal(bs_estimate(&info, &options, &everything, &parts, NULL), BS_OK);
 }
 
+static void options_that_cannot_be_are_refused_before_they_are_reckoned_with(void **state)
+{
+    bs_video_info info = video("h264", 1280, 720);
+    bs_process_options wrong[6];
+    for (int i = 0; i < 6; i++)
+        wrong[i] = bs_process_defaults();
+    wrong[0].mode = (bs_mode)99;
+    wrong[1].mode = (bs_mode)-1;
+    wrong[2].model = BS_MODEL_KINDS;
+    wrong[3].people = 0;
+    wrong[4].threads = -1;
+    wrong[5].max_width = -1;
+    for (int i = 0; i < 6; i++) {
+        bs_estimate_parts parts = {.total = 7};
+        assert_int_equal(bs_estimate(&info, &wrong[i], &everything, &parts, NULL), BS_ERR_USAGE);
+        assert_int_equal(parts.total, 7);
+    }
+    assert_int_equal(bs_process_model(&wrong[0]), BS_MODEL_FULL);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -239,6 +259,7 @@ int main(void)
         cmocka_unit_test(a_refusal_suggests_what_is_missed_least),
         cmocka_unit_test(where_nothing_would_do_the_least_is_told),
         cmocka_unit_test(what_cannot_fit_is_refused_with_both_numbers),
+        cmocka_unit_test(options_that_cannot_be_are_refused_before_they_are_reckoned_with),
         cmocka_unit_test(headers_that_claim_nonsense_do_not_overflow_it),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

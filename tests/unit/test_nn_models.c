@@ -6,8 +6,12 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <cmocka.h>
+
+#include <bodyscript/pose.h>
 
 #include "nn_models.h"
 
@@ -127,6 +131,65 @@ static void pruned_graphs_give_the_same_bits_with_less_work(void **state)
     }
 }
 
+/* Its threads are not there: the child's own does it all, and waits for nobody. */
+static void a_fork_goes_on_without_the_threads_and_with_the_same_bits(void **state)
+{
+    const bs_nn_options two = {.threads = 2};
+    bs_nn_model *graph = NULL;
+    bs_nn *nn = NULL;
+    open_model(1, &two, &graph, &nn);
+    fill_test_input(&test_models[1], graph, bs_nn_input(nn));
+    assert_int_equal(bs_nn_run(nn, NULL), BS_OK);
+    const size_t size = sizeof(float) * count_of(bs_nn_model_output_shape(graph, 0));
+    float *before = malloc(size);
+    memcpy(before, bs_nn_output(nn, 0), size);
+    const pid_t child = fork();
+    if (child == 0) {
+        alarm(60);
+        fill_test_input(&test_models[1], graph, bs_nn_input(nn));
+        const bool same = bs_nn_run(nn, NULL) == BS_OK && !memcmp(before, bs_nn_output(nn, 0), size);
+        bs_nn_close(&nn);
+        _exit(same ? 0 : 1);
+    }
+    int ended = -1;
+    assert_int_equal(waitpid(child, &ended, 0), child);
+    assert_int_equal(ended, 0);
+    free(before);
+    bs_nn_close(&nn);
+    bs_nn_model_close(&graph);
+}
+
+static void times_of_tracked_pictures_ascend(void **state)
+{
+    static const uint8_t grey[3 * 64 * 48];
+    const bs_image image = bs_image_rgb24(grey, 64, 48, 3 * 64);
+    bs_pose_options options = bs_pose_defaults();
+    options.model_complexity = BS_MODEL_LITE;
+    bs_models *models = NULL;
+    bs_pose *pose = NULL;
+    bs_pose_result result;
+    char path[4096];
+    bs_error err = {0};
+    *strrchr(test_model_path(0, path), '/') = '\0';
+    assert_int_equal(bs_models_open(&models, path, BS_MODEL_BIT(BS_MODEL_LITE), NULL), BS_OK);
+    assert_int_equal(bs_pose_open(&pose, models, &options, NULL), BS_OK);
+    static const int64_t times[] = {-1, INT64_MAX, 1, 1, 0, 33334, 33333, 33335};
+    static const bs_status wanted[] = {BS_ERR_USAGE, BS_ERR_USAGE, BS_OK,        BS_ERR_USAGE,
+                                       BS_ERR_USAGE, BS_OK,        BS_ERR_USAGE, BS_OK};
+    for (int i = 0; i < 8; i++)
+        assert_int_equal(bs_pose_process(pose, &image, times[i], &result, &err), wanted[i]);
+    assert_string_equal(err.text, "the picture's time is 33333 us: it must be after the last one's, 33334 us");
+    bs_pose_reset(pose); /* another video */
+    assert_int_equal(bs_pose_process(pose, &image, 0, &result, NULL), BS_OK);
+    bs_pose_close(&pose);
+    options.static_image_mode = true;
+    assert_int_equal(bs_pose_open(&pose, models, &options, NULL), BS_OK);
+    for (int i = 0; i < 2; i++)
+        assert_int_equal(bs_pose_process(pose, &image, -1, &result, NULL), BS_OK);
+    bs_pose_close(&pose);
+    bs_models_close(&models);
+}
+
 static void threads_and_a_shared_arena_change_no_bit(void **state)
 {
     bs_nn_arena *arena = NULL;
@@ -230,6 +293,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(outputs_are_those_of_the_reference_evaluation),
         cmocka_unit_test(pruned_graphs_give_the_same_bits_with_less_work),
+        cmocka_unit_test(a_fork_goes_on_without_the_threads_and_with_the_same_bits),
+        cmocka_unit_test(times_of_tracked_pictures_ascend),
         cmocka_unit_test(threads_and_a_shared_arena_change_no_bit),
         cmocka_unit_test(weights_that_leave_memory_change_no_bit),
         cmocka_unit_test(private_memory_keeps_its_promise),
