@@ -124,7 +124,10 @@ static bs_status make_folder(const char *path, size_t *old, bs_error *err)
             part[i] = path[i];
             continue;
         }
-        bs_status status = bs_fail(err, BS_ERR_IO, "the folder '%s' cannot be made: %s", part, strerror(errno));
+        const bool taken = errno == EEXIST || (errno == ENOENT && lstat(part, &st) == 0);
+        bs_status status = taken
+                               ? bs_fail(err, BS_ERR_IO, "results cannot go to '%s': '%s' is not a folder", path, part)
+                               : bs_fail(err, BS_ERR_IO, "the folder '%s' cannot be made: %s", part, strerror(errno));
         remove_made(part, *old);
         return status;
     }

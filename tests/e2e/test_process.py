@@ -410,7 +410,7 @@ class Refusals(kit.Case):
 
     def test_a_folder_that_cannot_be_made_is_code_1(self):
         (self.tmp / "results").write_text("in the way")
-        self.process(kit.sample(), code=1)
+        self.assertIn(f"'{self.tmp}/results' is not a folder", self.process(kit.sample(), code=1).stderr)
 
     def test_probe_tells_the_reservation(self):
         out = kit.run("probe", "--json", kit.sample())
