@@ -159,7 +159,7 @@ def skip_all(reason):
 _made = {}
 
 
-def made_video(size="320x240", seconds=2, rate=25, codec=("-c:v", "libx264", "-preset", "ultrafast")):
+def made_video(size="320x240", seconds=1, rate=10, codec=("-c:v", "libx264", "-preset", "ultrafast")):
     """A real video without people, made by ffmpeg."""
     key = (size, seconds, rate, codec)
     if key not in _made:
