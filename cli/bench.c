@@ -153,7 +153,7 @@ static int bench(bench_args *args, const char *path)
         for (int everything = 0; everything < (job->no_video ? 1 : 2); everything++) {
             report r;
             if (measure(job, path, everything, &r) != BS_OK)
-                return cli_fail(&r.err);
+                return cli_fail_of(path, &r.err);
             const row figures = row_of(bs_model_name((bs_model_kind)kind), everything, &r.summary);
             if (args->json)
                 print_json(path, &figures);

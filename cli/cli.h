@@ -40,6 +40,7 @@ enum { CLI_INTERRUPTED = 130 };
 /* Prints "bodyscript: <sentence>" and returns the status's exit code; where --json was asked for, first a line of JSON
  * with both on standard output. cli_say: without that line, for what has been told in another. */
 int cli_fail(const bs_error *err);
+int cli_fail_of(const char *file, const bs_error *err); /* of one of several: JSON names it */
 int cli_say(const bs_error *err);
 void cli_answer_in_json(void);
 int cli_failf(bs_status status, const char *format, ...) BS_PRINTF(2, 3);

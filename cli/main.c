@@ -59,9 +59,16 @@ int cli_say(const bs_error *err)
 
 int cli_fail(const bs_error *err)
 {
+    return cli_fail_of(NULL, err);
+}
+
+int cli_fail_of(const char *file, const bs_error *err)
+{
     if (json_errors) {
         json_t *line = json_object();
         json_object_set_new(line, "event", json_string("error"));
+        if (file)
+            json_object_set_new(line, "file", cli_json_text(file));
         json_object_set_new(line, "status", json_string("failed"));
         json_object_set_new(line, "exit_code", json_integer(bs_exit_code(err->status)));
         json_object_set_new(line, "error", cli_json_text(err->text));

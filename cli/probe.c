@@ -110,7 +110,7 @@ static int probe(const probe_args *args, const char *path)
     bs_estimate_parts parts = {0};
     const bs_input input = {.path = path, .fd = -1, .name = path};
     if (cli_inputs_probe(&input, args->job.process.memory_limit, &info, &err) != BS_OK)
-        return cli_fail(&err);
+        return cli_fail_of(path, &err);
     bs_outputs outputs = cli_job_options_outputs(&args->job, info.photo);
     bs_status fits = bs_estimate(&info, &args->job.process, &outputs, &parts, &err);
     if (args->json)

@@ -82,17 +82,28 @@ static void report_json(const cli_progress *progress, const bs_progress *p, cons
     cli_print_json(line);
 }
 
+/* How many of the first `most` bytes of a text are whole characters. */
+static int whole_characters(const char *text, size_t most)
+{
+    size_t length = strnlen(text, most + 1);
+    if (length <= most)
+        return (int)length;
+    for (length = most; length > 0 && ((unsigned char)text[length] & 0xc0) == 0x80;)
+        length--;
+    return (int)length;
+}
+
 /* A name, cut at its end where it is long. */
 static const char *short_name(const char *name, char out[40])
 {
-    snprintf(out, 40, "%.36s%s", name, strlen(name) > 36 ? "…" : "");
+    snprintf(out, 40, "%.*s%s", whole_characters(name, 36), name, strlen(name) > 36 ? "…" : "");
     return out;
 }
 
 static int terminal_width(void)
 {
     struct winsize size;
-    return ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 20 ? size.ws_col : 80;
+    return ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0 ? size.ws_col : 80;
 }
 
 static void report_bar(cli_progress *progress, const bs_progress *p, const figures *f)
@@ -111,7 +122,7 @@ static void report_bar(cli_progress *progress, const bs_progress *p, const figur
     else
         snprintf(line, sizeof(line), "%s  %" PRId64 " frames, %.0f/s, %.0f MB", short_name(progress->name, name),
                  p->frames_done, f->speed, f->memory_mb);
-    fprintf(stderr, "\r\033[K%.*s", terminal_width() - 1, line);
+    fprintf(stderr, "\r\033[K%.*s", whole_characters(line, (size_t)terminal_width() - 1), line);
     progress->line_open = true;
 }
 

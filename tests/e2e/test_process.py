@@ -1,15 +1,20 @@
 #!/usr/bin/env python3
 """The command line's contract: result files, CSV, JSON, metadata, settings, exit codes, and nothing half-written."""
+import contextlib
+import fcntl
 import hashlib
 import itertools
 import json
 import os
 import pathlib
+import pty
 import re
 import shutil
 import signal
 import socket
+import struct
 import subprocess
+import termios
 import threading
 import time
 import unittest
@@ -225,6 +230,8 @@ class Batches(kit.Case):
                     told = [json.loads(line) for line in out.stdout.splitlines()]
                     self.assertTrue(told)
                     self.assertTrue(told[-1]["error"])
+                    if self.tmp / "gone.mp4" in words:
+                        self.assertEqual(told[-1]["file"], str(self.tmp / "gone.mp4"))
         out = kit.run("process", "--json", "--isa", "portable", "--model", "lite", kit.sample(), cwd=self.tmp,
                       BODYSCRIPT_MODELS=self.tmp)
         self.assertEqual(json.loads(out.stdout.splitlines()[-1])["exit_code"], out.returncode)
@@ -411,6 +418,25 @@ class Refusals(kit.Case):
     def test_a_folder_that_cannot_be_made_is_code_1(self):
         (self.tmp / "results").write_text("in the way")
         self.assertIn(f"'{self.tmp}/results' is not a folder", self.process(kit.sample(), code=1).stderr)
+
+    def test_the_bar_fits_its_terminal_and_is_made_of_whole_characters(self):
+        video = self.tmp / ("ü한" * 20 + ".mp4")
+        shutil.copy(kit.sample(), video)
+        for width in (10, 21, 37, 200):
+            ours, theirs = pty.openpty()
+            fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, width, 0, 0))
+            with subprocess.Popen([kit.PROGRAM, "process", *QUICK, "--no-video", video], cwd=self.tmp, stderr=theirs,
+                                  env=kit.ENVIRONMENT) as process:
+                os.close(theirs)
+                told = b""
+                with contextlib.suppress(OSError):  # EIO: the program has ended
+                    while piece := os.read(ours, 4096):
+                        told += piece
+            os.close(ours)
+            self.assertEqual(process.returncode, 0, told)
+            bars = [part for part in told.decode().split("\r\x1b[K") if "\n" not in part]
+            self.assertTrue(any(bars))
+            self.assertTrue(all(len(bar) < width for bar in bars), bars)
 
     def test_probe_tells_the_reservation(self):
         out = kit.run("probe", "--json", kit.sample())
