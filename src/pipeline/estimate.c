@@ -53,7 +53,7 @@ static const decoder_model decoder_models[] = {
     {"vp8", 0, 4, 0.05f, 0.10f, 1, 0.2f},
     {"mpeg1video", BY_REORDER | ALONE, 3, 0.30f, 0.40f, 0, 0},
     {"mpeg2video", BY_REORDER | ALONE, 3, 0.30f, 0.40f, 0, 0},
-    {"mpeg4", BY_REORDER, 4, 0.15f, 0.60f, 1, 1.6f},
+    {"mpeg4", BY_REORDER | ALONE, 4, 0.15f, 0.60f, 0, 0},
     {"flv1", ALONE, 2, 0, 1.7f, 0, 0},
     {"wmv1", ALONE, 2, 0, 1.7f, 0, 0},
     {"wmv2", ALONE, 2, 0, 1.7f, 0, 0},
@@ -323,6 +323,19 @@ static void add_up_lean(const bs_video_info *info, const bs_process_options *opt
     *out = parts;
 }
 
+static int wanted_threads(const bs_video_info *info, const bs_process_options *options)
+{
+    return info->photo ? 1 : options->threads > 0 ? options->threads : DEFAULT_THREADS;
+}
+
+/* Where fields are pictures of their own, several threads of libavcodec take a frame's second one for damaged, and of
+ * interlaced MPEG-4, which no header tells, they get some blocks of B pictures wrong. */
+static int decoder_threads(const bs_video_info *info, const bs_process_options *options)
+{
+    const bool alone = info->field_pictures || strcmp(info->codec, "mpeg4") == 0;
+    return alone ? 1 : wanted_threads(info, options);
+}
+
 /* What was turned down, in words. */
 static void say_leanness(const leanness *lean, const bs_video_info *info, const bs_process_options *options,
                          const bs_outputs *outputs, bs_estimate_parts *parts)
@@ -333,7 +346,7 @@ static void say_leanness(const leanness *lean, const bs_video_info *info, const 
     int n = snprintf(parts->lean, sizeof(parts->lean),
                      "to fit into %" PRIu64 " MB: short queues, weights read anew for each picture",
                      options->memory_limit / MB);
-    if (!info->photo && lean->decoder_threads == 1)
+    if (lean->decoder_threads < decoder_threads(info, options))
         n += snprintf(parts->lean + n, sizeof(parts->lean) - (size_t)n, ", one thread for decoding");
     if (video && lean->encoder_lean)
         n += snprintf(parts->lean + n, sizeof(parts->lean) - (size_t)n, ", one for the encoder%s",
@@ -347,11 +360,11 @@ static bool fit(const bs_video_info *info, const bs_process_options *options, co
                 bs_estimate_parts *parts)
 {
     enum { WIDTH_STEP = 16, LEAST_WIDTH = 160 };
-    const int threads = info->photo ? 1 : options->threads > 0 ? options->threads : DEFAULT_THREADS;
+    const int threads = wanted_threads(info, options), decoding = decoder_threads(info, options);
     const leanness steps[] = {
-        {false, threads, threads, 0, 0},
-        {true, threads, threads, 0, 0},
-        {true, threads, 1, 1, 0},
+        {false, decoding, threads, 0, 0},
+        {true, decoding, threads, 0, 0},
+        {true, decoding, 1, 1, 0},
         {true, 1, 1, 1, 0},
         {true, 1, 1, 2, 0},
         {true, 1, 1, 3, 0},

@@ -166,9 +166,19 @@ int64_t bs_jpeg_end(int fd, int64_t from, int64_t size);
 
 /* -- parameter sets of H.264 and HEVC (parameter_sets.c) --------------------------------------------- */
 
-/* Pictures that a decoder must hold by the stream's parameter sets (H.264: max_num_ref_frames; HEVC:
- * max_dec_pic_buffering); 0 where they cannot be read. */
-int bs_reference_frames(const AVCodecParameters *parameters);
+/* What a sequence parameter set says. */
+typedef struct bs_sequence {
+    int references;  /* pictures that a decoder must hold (H.264: max_num_ref_frames; HEVC: max_dec_pic_buffering) */
+    int layers;      /* temporal ones, of HEVC */
+    bool fields;     /* of H.264: a picture may be one field of a frame */
+    bool order_told; /* it says how many pictures are held back to be put into order */
+} bs_sequence;
+
+/* Of one NAL unit, which begins with its header. */
+void bs_sequence_read(const uint8_t *nal, size_t size, bool hevc, bs_sequence *out);
+
+/* Of the first set in the stream's header; false, and zeros, where there is none. */
+bool bs_sequence_first(const AVCodecParameters *parameters, bs_sequence *out);
 
 /* -- cut files (cut.c) --------------------------------------------------------------------------------- */
 

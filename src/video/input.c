@@ -430,7 +430,10 @@ static void describe_video(bs_av_input *in)
     info->interlaced = codec->field_order != AV_FIELD_UNKNOWN && codec->field_order != AV_FIELD_PROGRESSIVE;
     info->matrix = bs_matrix_of(codec->color_space);
     info->level = codec->level > 0 ? codec->level : 0;
-    info->reference_frames = bs_reference_frames(codec);
+    bs_sequence sequence;
+    bs_sequence_first(codec, &sequence);
+    info->reference_frames = sequence.references;
+    info->field_pictures = sequence.fields;
     info->reorder_frames = codec->video_delay > 0 ? codec->video_delay : 0;
     info->picture_bytes = bs_picture_bytes(codec->format, codec->width, codec->height);
     describe_times(in, stream, info);

@@ -1,5 +1,5 @@
-/* Parameter sets of H.264 (ITU-T H.264, 7.3.2.1.1) and HEVC (ITU-T H.265, 7.3.2.1): how many pictures a decoder has to
- * keep, which libav tells only of a decoder that is open (see av.h). Bits beyond the end are zeros. */
+/* Parameter sets of H.264 (ITU-T H.264, 7.3.2.1.1 and E.1.1) and HEVC (ITU-T H.265, 7.3.2.1): what libav tells only of
+ * a decoder that is open, or not at all (see av.h). Bits beyond the end are zeros. */
 #include <libavutil/intreadwrite.h>
 
 #include "av.h"
@@ -37,7 +37,48 @@ static void skip_scaling_list(bits *b, int count)
     }
 }
 
-static int h264_references(bits *b)
+static void skip_decoder_model(bits *b) /* hrd_parameters() */
+{
+    const unsigned count = take_golomb(b) + 1;
+    take(b, 8);
+    for (unsigned i = 0; i < count && i < 32; i++)
+        take_golomb(b), take_golomb(b), take(b, 1);
+    take(b, 20);
+}
+
+/* Whether the set says how many pictures are held back to be put into order: bitstream_restriction_flag. */
+static bool h264_tells_order(bits *b)
+{
+    enum { EXTENDED_SAR = 255 };
+    if (!take(b, 1)) /* vui_parameters_present_flag */
+        return false;
+    if (take(b, 1) && take(b, 8) == EXTENDED_SAR)
+        take(b, 32);
+    if (take(b, 1)) /* overscan */
+        take(b, 1);
+    if (take(b, 1)) { /* video signal */
+        take(b, 4);
+        if (take(b, 1))
+            take(b, 24);
+    }
+    if (take(b, 1)) /* places of chroma samples */
+        take_golomb(b), take_golomb(b);
+    if (take(b, 1)) /* timing */
+        take(b, 32), take(b, 32), take(b, 1);
+    bool models = false;
+    for (int i = 0; i < 2; i++) {
+        if (!take(b, 1))
+            continue;
+        models = true;
+        skip_decoder_model(b);
+    }
+    if (models)
+        take(b, 1);
+    take(b, 1);
+    return take(b, 1);
+}
+
+static void h264_sequence(bits *b, bs_sequence *out)
 {
     const unsigned profile = take(b, 8);
     take(b, 16);
@@ -68,10 +109,17 @@ static int h264_references(bits *b)
             take_golomb(b);
     }
     const unsigned references = take_golomb(b);
-    return references <= 16 ? (int)references : 0;
+    out->references = references <= 16 ? (int)references : 0;
+    take(b, 1);
+    take_golomb(b), take_golomb(b); /* size */
+    out->fields = !take(b, 1);      /* frame_mbs_only_flag */
+    take(b, out->fields ? 2 : 1);
+    if (take(b, 1)) /* cropping */
+        take_golomb(b), take_golomb(b), take_golomb(b), take_golomb(b);
+    out->order_told = h264_tells_order(b);
 }
 
-static int hevc_references(bits *b)
+static void hevc_sequence(bits *b, bs_sequence *out)
 {
     take(b, 4);
     const int layers = (int)take(b, 3);
@@ -98,12 +146,14 @@ static int hevc_references(bits *b)
         pictures = take_golomb(b) + 1;
         take_golomb(b), take_golomb(b);
     }
-    return pictures >= 1 && pictures <= 16 ? (int)pictures : 0;
+    out->references = pictures >= 1 && pictures <= 16 ? (int)pictures : 0;
+    out->layers = layers + 1;
+    out->order_told = true;
 }
 
-/* A NAL unit without its header and its emulation prevention bytes. */
-static int references_of_nal(const uint8_t *nal, size_t size, bool hevc)
+void bs_sequence_read(const uint8_t *nal, size_t size, bool hevc, bs_sequence *out)
 {
+    /* Without the header and the emulation prevention bytes. */
     uint8_t plain[512];
     size_t length = 0;
     for (size_t i = hevc ? 2 : 1; i < size && length < sizeof(plain); i++) {
@@ -112,7 +162,8 @@ static int references_of_nal(const uint8_t *nal, size_t size, bool hevc)
             plain[length++] = nal[i];
     }
     bits b = {plain, length * 8, 0};
-    return hevc ? hevc_references(&b) : h264_references(&b);
+    *out = (bs_sequence){0};
+    (hevc ? hevc_sequence : h264_sequence)(&b, out);
 }
 
 static bool is_sequence_set(uint8_t first, bool hevc)
@@ -122,10 +173,12 @@ static bool is_sequence_set(uint8_t first, bool hevc)
 
 /* Of the first sequence parameter set: in avcC and hvcC (ISO 14496-15, 5.3.3.1 and 8.3.3.1), else behind a start code.
  * What follows it may be given along, for its readers stop by themselves. */
-static int references_in(const uint8_t *data, size_t size, bool hevc)
+static bool read_first(const uint8_t *data, size_t size, bool hevc, bs_sequence *out)
 {
-    if (size > 8 && data[0] == 1 && !hevc) /* avcC: the first set follows at once */
-        return references_of_nal(data + 8, size - 8, false);
+    if (size > 8 && data[0] == 1 && data[5] & 31 && !hevc) { /* avcC: the first set follows at once */
+        bs_sequence_read(data + 8, size - 8, false, out);
+        return true;
+    }
     if (size > 23 && hevc && data[0] == 1) {
         size_t at = 23;
         for (int array = data[22]; array > 0 && at + 3 <= size; array--) {
@@ -134,25 +187,30 @@ static int references_in(const uint8_t *data, size_t size, bool hevc)
             for (; count > 0 && at + 2 <= size; count--) {
                 const size_t length = AV_RB16(data + at);
                 if (at + 2 + length > size)
-                    return 0;
-                if (length > 2 && is_sequence_set(data[at + 2], true))
-                    return references_of_nal(data + at + 2, length, true);
+                    return false;
+                if (length > 2 && is_sequence_set(data[at + 2], true)) {
+                    bs_sequence_read(data + at + 2, length, true, out);
+                    return true;
+                }
                 at += 2 + length;
             }
         }
-        return 0;
+        return false;
     }
-    for (size_t i = 0; i + 4 < size; i++)
-        if (!data[i] && !data[i + 1] && data[i + 2] == 1 && is_sequence_set(data[i + 3], hevc))
-            return references_of_nal(data + i + 3, size - i - 3, hevc);
-    return 0;
+    for (size_t i = 0; i + 4 < size; i++) {
+        if (!data[i] && !data[i + 1] && data[i + 2] == 1 && is_sequence_set(data[i + 3], hevc)) {
+            bs_sequence_read(data + i + 3, size - i - 3, hevc, out);
+            return true;
+        }
+    }
+    return false;
 }
 
-int bs_reference_frames(const AVCodecParameters *parameters)
+bool bs_sequence_first(const AVCodecParameters *parameters, bs_sequence *out)
 {
     const bool hevc = parameters->codec_id == AV_CODEC_ID_HEVC;
-    if ((!hevc && parameters->codec_id != AV_CODEC_ID_H264) || !parameters->extradata ||
-        parameters->extradata_size <= 0)
-        return 0;
-    return references_in(parameters->extradata, (size_t)parameters->extradata_size, hevc);
+    *out = (bs_sequence){0};
+    return (hevc || parameters->codec_id == AV_CODEC_ID_H264) && parameters->extradata &&
+           parameters->extradata_size > 0 &&
+           read_first(parameters->extradata, (size_t)parameters->extradata_size, hevc, out);
 }

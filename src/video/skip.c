@@ -1,13 +1,13 @@
 /* Leaving out frames that nobody needs (see skip.h). */
 #include <stdlib.h>
 
-#include <libavutil/intreadwrite.h>
-
+#include "av.h"
 #include "skip.h"
 
 enum {
-    AHEAD = 20,  /* packets looked ahead: more than the 16 pictures that H.264 and HEVC can hold back */
-    RECENT = 64, /* packets remembered after they were taken */
+    HELD_BACK = 16, /* pictures that H.264 and HEVC can hold back to put them into order */
+    AHEAD = 20,     /* packets looked ahead: more than that */
+    RECENT = 64,    /* packets remembered after they were taken */
 };
 
 typedef struct seen {
@@ -19,10 +19,14 @@ struct bs_skipper {
     bool intra, hevc;
     int length_bytes; /* of a NAL unit; 0: start codes */
     bool stopped;
-    bool based;   /* base is known */
-    int64_t base; /* rank of the first frame that was given */
+    bool based;      /* base is known */
+    bool confirmed;  /* … and the second frame came where it was expected: there is a packet for each frame */
+    int64_t base;    /* rank of the first frame that was given */
+    bool order_told; /* the parameter sets say how many pictures are held back to be put into order */
+    bool reordered;  /* some are */
 
     AVPacket *ahead[AHEAD]; /* a ring */
+    bool can_go[AHEAD];     /* of each packet: no other picture needs it */
     int first, count;
     seen recent[RECENT]; /* a ring */
     int64_t taken;       /* packets that are shown, taken so far */
@@ -36,13 +40,22 @@ static bool allows(bs_skipper *s, const AVCodecParameters *codec)
 {
     const AVCodecDescriptor *const desc = avcodec_descriptor_get(codec->codec_id);
     const uint8_t *const extra = codec->extradata;
+    bs_sequence sequence;
     s->intra = desc && (desc->props & AV_CODEC_PROP_INTRA_ONLY);
     s->hevc = codec->codec_id == AV_CODEC_ID_HEVC;
+    s->order_told = true;
     if (s->intra)
         return true;
     if (codec->codec_id == AV_CODEC_ID_H264) {
-        if (codec->extradata_size > 6 && extra[0] == 1)
+        if (bs_sequence_first(codec, &sequence)) {
+            s->order_told = sequence.order_told;
+            if (sequence.fields)
+                return false;
+        }
+        if (codec->extradata_size > 6 && extra[0] == 1) {
             s->length_bytes = (extra[4] & 3) + 1;
+            return (extra[5] & 31) <= 1; /* parameter sets */
+        }
         return true;
     }
     /* Pictures that are no reference in their own temporal layer may be one in a higher layer: only hvcC tells. */
@@ -90,62 +103,104 @@ void bs_skipper_stop(bs_skipper *skipper)
     skipper->stopped = true;
 }
 
-/* -- what may go ----------------------------------------------------------------------------------------- */
+/* -- what packets hold ------------------------------------------------------------------------------------- */
 
-/* Whether one NAL unit can be left out with its packet: a slice of a picture that nothing refers to, or words about
- * it (SEI messages, delimiters, filler). Parameter sets and the like must reach the decoder. The kinds are those of
- * table 7-1 of each standard. */
-static bool nal_is_dispensable(const bs_skipper *s, const uint8_t *nal, size_t size, bool *picture)
+typedef struct contents {
+    bool picture;
+    bool dispensable; /* a picture that nothing refers to, and words about it (SEI messages, delimiters, filler):
+                         parameter sets and the like must reach the decoder */
+    bool odd;         /* what follows may not be one frame for each packet */
+} contents;
+
+/* The kinds of NAL units are those of table 7-1 of each standard. */
+static void look_at_h264(bs_skipper *s, const uint8_t *nal, size_t size, contents *c)
 {
-    if (s->hevc) {
-        const int kind = nal[0] >> 1 & 63;
-        if (size < 2)
-            return false;
-        *picture |= kind < 32;
-        return kind == 35 || kind == 38 || kind == 39 || kind == 40 || (kind <= 14 && kind % 2 == 0);
-    }
+    enum { SLICE = 1, LAST_SLICE = 5, SEI, SEQUENCE, DELIMITER = 9, FILLER = 12, FURTHER_VIEW = 20 };
     const int kind = nal[0] & 31;
-    *picture |= kind >= 1 && kind <= 5;
-    return kind == 6 || kind == 9 || kind == 12 || ((kind == 1 || kind == 20) && !(nal[0] & 0x60));
+    const bool referred_to = nal[0] & 0x60;
+    c->picture |= kind >= SLICE && kind <= LAST_SLICE;
+    c->dispensable &= kind == SEI || kind == DELIMITER || kind == FILLER ||
+                      ((kind == SLICE || kind == FURTHER_VIEW) && !referred_to);
+    if (kind == SEQUENCE) {
+        bs_sequence sequence;
+        bs_sequence_read(nal, size, false, &sequence);
+        c->odd |= sequence.fields;
+        s->order_told &= sequence.order_told;
+    }
 }
 
-static bool lengths_are_dispensable(const bs_skipper *s, const uint8_t *data, size_t size)
+static void look_at_hevc(const uint8_t *nal, size_t size, contents *c)
 {
-    bool picture = false;
+    enum {
+        LAST_LEADING = 14,
+        BROKEN = 16,
+        LAST_BROKEN = 18,
+        LAST_SLICE = 31,
+        SEQUENCE = 33,
+        DELIMITER = 35,
+        END = 36,
+        LAST_END = 37,
+        FILLER,
+        SEI,
+        LATER_SEI
+    };
+    const int kind = nal[0] >> 1 & 63;
+    c->picture |= kind <= LAST_SLICE;
+    c->dispensable &= kind == DELIMITER || kind == FILLER || kind == SEI || kind == LATER_SEI ||
+                      (kind <= LAST_LEADING && kind % 2 == 0);
+    /* Behind a broken link and an end, pictures that refer to what was before it are not given. */
+    c->odd |= size < 2 || (kind >= BROKEN && kind <= LAST_BROKEN) || kind == END || kind == LAST_END;
+    if (kind == SEQUENCE) {
+        bs_sequence sequence;
+        bs_sequence_read(nal, size, true, &sequence);
+        c->odd |= sequence.layers != 1;
+    }
+}
+
+static void look_at(bs_skipper *s, const uint8_t *nal, size_t size, contents *c)
+{
+    if (s->hevc)
+        look_at_hevc(nal, size, c);
+    else
+        look_at_h264(s, nal, size, c);
+}
+
+static void look_by_lengths(bs_skipper *s, const uint8_t *data, size_t size, contents *c)
+{
     while (size > (size_t)s->length_bytes) {
         size_t length = 0;
         for (int i = 0; i < s->length_bytes; i++)
             length = length << 8 | data[i];
         data += s->length_bytes;
         size -= (size_t)s->length_bytes;
-        if (!length || length > size || !nal_is_dispensable(s, data, length, &picture))
-            return false;
+        if (!length || length > size) {
+            c->dispensable = false;
+            return;
+        }
+        look_at(s, data, length, c);
         data += length;
         size -= length;
     }
-    return picture && !size;
+    c->dispensable &= !size;
 }
 
-static bool start_codes_are_dispensable(const bs_skipper *s, const uint8_t *data, size_t size)
+static void look_by_start_codes(bs_skipper *s, const uint8_t *data, size_t size, contents *c)
 {
-    bool picture = false;
     for (size_t i = 0; i + 4 < size; i++)
-        if (!data[i] && !data[i + 1] && data[i + 2] == 1 &&
-            !nal_is_dispensable(s, data + i + 3, size - i - 3, &picture))
-            return false;
-    return picture;
+        if (!data[i] && !data[i + 1] && data[i + 2] == 1)
+            look_at(s, data + i + 3, size - i - 3, c);
 }
 
-static bool is_dispensable(const bs_skipper *s, const AVPacket *packet)
+static contents contents_of(bs_skipper *s, const AVPacket *packet)
 {
+    contents c = {.picture = s->intra && packet->size, .dispensable = true};
+    if (!s->intra)
+        (s->length_bytes ? look_by_lengths : look_by_start_codes)(s, packet->data, (size_t)packet->size, &c);
     if (packet->flags & (AV_PKT_FLAG_CORRUPT | AV_PKT_FLAG_DISCARD))
-        return false;
+        c.dispensable = false;
     if (packet->side_data_elems && av_packet_get_side_data(packet, AV_PKT_DATA_NEW_EXTRADATA, NULL))
-        return false;
-    if (s->intra)
-        return true;
-    return s->length_bytes ? lengths_are_dispensable(s, packet->data, (size_t)packet->size)
-                           : start_codes_are_dispensable(s, packet->data, (size_t)packet->size);
+        c.dispensable = false;
+    return c;
 }
 
 /* -- the look-ahead ---------------------------------------------------------------------------------------- */
@@ -160,14 +215,34 @@ static bool is_shown(const AVPacket *packet)
     return !(packet->flags & AV_PKT_FLAG_DISCARD);
 }
 
+/* Packets so far that are presented after this one. */
+static int later_than(const bs_skipper *s, const AVPacket *packet)
+{
+    int later = 0;
+    for (int i = 0; i < RECENT && i < s->taken; i++)
+        later += s->recent[i].pts > packet->pts;
+    for (int i = 0; i < s->count; i++)
+        later += s->ahead[(s->first + i) % AHEAD]->pts > packet->pts;
+    return later;
+}
+
 void bs_skipper_put(bs_skipper *s, AVPacket *packet)
 {
-    if (packet->pts == AV_NOPTS_VALUE)
+    const contents c = contents_of(s, packet);
+    const int later = later_than(s, packet);
+    if (!c.picture || c.odd || packet->pts == AV_NOPTS_VALUE)
         s->stopped = true;
     for (int i = 0; i < s->count; i++)
         if (s->ahead[(s->first + i) % AHEAD]->pts == packet->pts)
             s->stopped = true;
-    av_packet_move_ref(s->ahead[(s->first + s->count++) % AHEAD], packet);
+    /* A decoder that is not told how many it must hold back learns it from a picture that comes too late, and does not
+     * give that one. */
+    s->reordered |= later > 0;
+    if ((s->reordered && !s->order_told) || later > HELD_BACK) /* the latter: time begins anew */
+        s->stopped = true;
+    const int at = (s->first + s->count++) % AHEAD;
+    s->can_go[at] = c.dispensable;
+    av_packet_move_ref(s->ahead[at], packet);
 }
 
 /* The packet's place in order of presentation: how many are shown before it. */
@@ -199,8 +274,9 @@ bool bs_skipper_take(bs_skipper *s, AVPacket *packet)
         AVPacket *const next = s->ahead[s->first];
         const int64_t pts = next->pts, rank = rank_of(s, next);
         const bool shown = is_shown(next);
-        const bool wanted = s->stopped || !s->based || (rank - s->base) % s->every == 0 || s->left_out_count >= RECENT;
-        const bool goes = !wanted && shown && is_dispensable(s, next);
+        const bool wanted = s->stopped || !s->confirmed || (rank - s->base) % s->every == 0 ||
+                            s->left_out_count >= RECENT;
+        const bool goes = !wanted && shown && s->can_go[s->first];
         if (shown)
             s->recent[s->taken++ % RECENT] = (seen){pts, rank};
         s->first = (s->first + 1) % AHEAD;
@@ -239,6 +315,7 @@ void bs_skipper_given(bs_skipper *s, int64_t pts, int64_t index)
         }
         if (!s->based || s->recent[i].rank - s->base != index)
             s->stopped = true;
+        s->confirmed |= index == 1 && !s->stopped;
         return;
     }
     s->stopped = true;

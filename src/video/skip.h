@@ -5,9 +5,10 @@
  * `every` and no other frame is predicted from it: every frame of codecs without prediction (MJPEG, ProRes, DV …),
  * and of H.264 (nal_ref_idc 0) and HEVC (sub-layer non-reference pictures of streams with one layer) those
  * that the standards declare dispensable. The frames that remain are the same to the bit.
- * It steps back for good where a file is not clean: time stamps missing or repeated, or a frame that did not come
- * where it was expected.
- * Owner: the reader. Threads: the reader's. */
+ * It steps back for good where packets and frames may not be one to one, since each frame's number is reckoned from the
+ * packets before it: H.264 whose pictures may be fields, or whose parameter sets do not say how many pictures are put
+ * into order (where some are), broken links of HEVC, packets without a picture; time stamps missing or repeated; a
+ * frame that did not come where it was expected. Owner: the reader. Threads: the reader's. */
 #ifndef BS_VIDEO_SKIP_H
 #define BS_VIDEO_SKIP_H
 
