@@ -217,11 +217,17 @@ void bs_events_end(bs_events *events)
     pthread_mutex_unlock(&events->lock);
 }
 
+static int most_streams(const bs_events *events)
+{
+    int half = bs_sockets_limit(events->http->sockets) / 2;
+    return half < BS_HTTP_STREAMS ? half : BS_HTTP_STREAMS;
+}
+
 /* Makes a stream with its first event; false where there are too many. */
 static bool add_stream(bs_events *events, stream *s, char *text, bool final)
 {
     pthread_mutex_lock(&events->lock);
-    bool fits = events->count < BS_HTTP_STREAMS && !events->ending;
+    bool fits = events->count < most_streams(events) && !events->ending;
     if (fits) {
         tell(s, text, final);
         s->next = events->first;
@@ -269,7 +275,7 @@ void bs_handle_events(bs_request *r)
         bs_answer_error(r, MHD_HTTP_SERVICE_UNAVAILABLE,
                         "Server at capacity: %d event streams are open; poll "
                         "/api/status instead",
-                        BS_HTTP_STREAMS);
+                        most_streams(events));
         bs_answer_header(r, "Retry-After", "10");
         return;
     }

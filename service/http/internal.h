@@ -58,6 +58,7 @@ void bs_sockets_linger(bs_socket *socket, uint64_t bytes);
 /* Closes what is too slow, drains what lingers. To be called once a second, and soon again where it returns true. */
 bool bs_sockets_sweep(bs_sockets *sockets);
 int bs_sockets_count(bs_sockets *sockets);
+int bs_sockets_limit(const bs_sockets *sockets);
 /* Of them, those that are being answered. */
 int bs_sockets_answering(bs_sockets *sockets);
 
@@ -72,7 +73,7 @@ enum {
     BS_HTTP_BODY_MAX = 64 * 1024,           /* of a JSON body */
     BS_HTTP_MULTIPART_OVERHEAD = 64 * 1024, /* what an upload may carry beside the file */
     BS_HTTP_UPLOADS = 256,                  /* that arrive at a time */
-    BS_HTTP_STREAMS = 256,                  /* event streams at a time */
+    BS_HTTP_STREAMS = 256,                  /* event streams at a time, and no more than half of all connections */
 };
 
 typedef struct bs_status_cache bs_status_cache;

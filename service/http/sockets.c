@@ -2,12 +2,16 @@
  *
  * libmicrohttpd closes a connection that is silent for a while. It does not close one that sends a byte now and then,
  * and stops accepting at its limit. Hence: connections that wait too long for a request, dribble their headers or
- * their upload, are shut; and near the limit those that have waited longest make room, so that nobody is locked out.
+ * their upload, are shut; and near the limit those that have waited longest make room, then the slowest of those that
+ * send or are sent something, so that nobody is locked out.
  *
  * A socket is shut, never closed, from here: its owner sees the end of the stream and cleans up. The owner tells of
  * the end (remove) before it closes the socket, under the same lock, so a number is never that of another socket. */
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/sockios.h>
+#include <linux/tcp.h>
+#include <netinet/in.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <sys/ioctl.h>
@@ -21,6 +25,9 @@ enum {
     HEADERS_SECONDS = 20,    /* from the first line to the last header */
     BODY_GRACE_SECONDS = 60, /* then at least this much per second, on average */
     BODY_BYTES_PER_SECOND = 1024,
+    NEWCOMER_SECONDS = 2,
+    CROWDED_GRACE_SECONDS = 10, /* near the limit: after so long the slowest are shut */
+    CROWDED_SHUT_AT_ONCE = 64,
     LINGERING = 32,            /* drained at a time */
     DRAINED_AT_ONCE = 4 << 20, /* of each, under the lock: one that sends without end holds up nobody */
     LINGER_SECONDS = 15,
@@ -31,9 +38,13 @@ struct bs_socket {
     int fd;
     bs_socket_state state;
     bool shut, held;
+    bool asked; /* it has had a request */
     time_t since;
     atomic_uint_fast64_t received;
     uint64_t linger;
+    uint64_t taken; /* bytes that its client had acknowledged at `watched`; 0: it was not looked at yet */
+    time_t watched;
+    uint64_t rate; /* bytes per second, while room is made */
 };
 
 typedef struct list {
@@ -113,6 +124,18 @@ void bs_sockets_close(bs_sockets **sockets)
     *sockets = NULL;
 }
 
+/* From so many on it is crowded. */
+static int crowd(const bs_sockets *all)
+{
+    return all->limit - all->limit / 8;
+}
+
+/* Whether it can make room: one that has just come is about to ask. */
+static bool is_idle(const bs_socket *c, time_t now)
+{
+    return !c->shut && (c->asked || now - c->since >= NEWCOMER_SECONDS);
+}
+
 bs_socket *bs_sockets_add(bs_sockets *all, int fd)
 {
     bs_socket *c = calloc(1, sizeof(*c));
@@ -125,10 +148,10 @@ bs_socket *bs_sockets_add(bs_sockets *all, int fd)
     all->count++;
     /* The one that waited longest makes room; those that were shut are still counted until their owner closes them. */
     bs_socket *oldest = all->by_state[BS_SOCKET_WAITING].first;
-    if (all->count > all->limit - all->limit / 8) {
-        while (oldest && oldest->shut)
+    if (all->count > crowd(all)) {
+        while (oldest && !is_idle(oldest, c->since))
             oldest = oldest->next;
-        if (oldest && oldest != c)
+        if (oldest)
             shut(oldest);
     }
     pthread_mutex_unlock(&all->lock);
@@ -170,6 +193,8 @@ void bs_sockets_move(bs_sockets *all, bs_socket *c, bs_socket_state state)
     unlink_from(&all->by_state[c->state], c);
     c->state = state;
     c->since = bs_http_seconds();
+    c->asked = true;
+    c->watched = 0;
     atomic_store_explicit(&c->received, 0, memory_order_relaxed);
     append_to(&all->by_state[state], c);
     pthread_mutex_unlock(&all->lock);
@@ -202,6 +227,11 @@ int bs_sockets_count(bs_sockets *all)
     int count = all->count;
     pthread_mutex_unlock(&all->lock);
     return count;
+}
+
+int bs_sockets_limit(const bs_sockets *all)
+{
+    return all->limit;
 }
 
 int bs_sockets_answering(bs_sockets *all)
@@ -240,6 +270,62 @@ static void shut_deserted(list *l)
     }
 }
 
+/* What the client of an answer takes, per second. An answer that we owe still, or a stream without news, is no fault of
+ * the client's: UINT64_MAX, as for one that was not looked at for long enough. */
+static uint64_t answer_rate(bs_socket *c, time_t now)
+{
+    struct tcp_info info = {0};
+    socklen_t size = sizeof(info);
+    int unsent = 0;
+    if (ioctl(c->fd, SIOCOUTQ, &unsent) || !unsent || getsockopt(c->fd, IPPROTO_TCP, TCP_INFO, &info, &size)) {
+        c->watched = 0;
+        return UINT64_MAX;
+    }
+    if (!c->watched) {
+        c->watched = now;
+        c->taken = info.tcpi_bytes_acked;
+    }
+    if (now - c->watched < CROWDED_GRACE_SECONDS)
+        return UINT64_MAX;
+    return (info.tcpi_bytes_acked - c->taken) / (uint64_t)(now - c->watched);
+}
+
+static uint64_t rate_of(bs_socket *c, time_t now)
+{
+    if (c->state == BS_SOCKET_ANSWER)
+        return answer_rate(c, now);
+    if (c->state == BS_SOCKET_WAITING)
+        return is_idle(c, now) ? 0 : UINT64_MAX;
+    if (c->held || now - c->since < CROWDED_GRACE_SECONDS)
+        return UINT64_MAX;
+    return atomic_load_explicit(&c->received, memory_order_relaxed) / (uint64_t)(now - c->since);
+}
+
+/* Near the limit the slowest make room: else whoever reads or sends a little now and then, often enough, would keep
+ * everybody else out. */
+static void make_room(bs_sockets *all, time_t now)
+{
+    int excess = all->count - crowd(all);
+    if (excess <= 0)
+        return;
+    for (int i = 0; i < BS_SOCKET_STATES; i++)
+        for (bs_socket *c = all->by_state[i].first; c; c = c->next) {
+            excess -= c->shut;
+            c->rate = c->shut ? UINT64_MAX : rate_of(c, now);
+        }
+    for (int n = 0; n < excess && n < CROWDED_SHUT_AT_ONCE; n++) {
+        bs_socket *slowest = NULL;
+        for (int i = 0; i < BS_SOCKET_STATES; i++)
+            for (bs_socket *c = all->by_state[i].first; c; c = c->next)
+                if (c->rate < (slowest ? slowest->rate : UINT64_MAX))
+                    slowest = c;
+        if (!slowest)
+            return;
+        shut(slowest);
+        slowest->rate = UINT64_MAX;
+    }
+}
+
 /* Takes in and drops what has arrived; true when it is over. MSG_TRUNC: the bytes are not even copied. */
 static bool drained(lingering *l, time_t now)
 {
@@ -269,6 +355,7 @@ bool bs_sockets_sweep(bs_sockets *all)
     shut_slow_bodies(&all->by_state[BS_SOCKET_BODY], now);
     shut_deserted(&all->by_state[BS_SOCKET_HEADERS]);
     shut_deserted(&all->by_state[BS_SOCKET_BODY]);
+    make_room(all, now);
     for (int i = 0; i < LINGERING; i++) {
         lingering *l = &all->lingering[i];
         if (l->fd >= 0 && drained(l, now)) {

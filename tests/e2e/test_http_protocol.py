@@ -1,5 +1,6 @@
 """HTTP as such: ranges and validators, methods, CORS, and what hostile clients send. After all of it the service still
 answers, and holds no more memory, files or room than before."""
+import contextlib
 import json
 import os
 import re
@@ -441,6 +442,68 @@ class Crowd(unittest.TestCase):
                 self.assertLessEqual(s.get("/health/memory").json()["connections"], 256)
             finally:
                 for connection in idle:
+                    connection.close()
+
+    def test_at_the_limit_of_connections_the_slowest_reader_makes_room(self):
+        """Those that take a little of a long answer now and then: libmicrohttpd alone would keep them for hours."""
+        with Service(MEMORY_LIMIT_MB=64) as s:
+            s.wait_ready()
+            job = s.upload(made_video()).json()["job_id"]
+            s.wait(job)
+            os.truncate(os.path.join(s.data, "jobs", job, "output.mp4"), 1 << 30)
+
+            def download():
+                connection = socket.socket()
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
+                connection.settimeout(30)
+                connection.connect((s.host, s.port))
+                connection.sendall(f"GET /api/serve/{job}/output.mp4 HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+                self.assertTrue(connection.recv(4096).startswith(b"HTTP/1.1 200"))
+                return connection
+
+            steady, slow = download(), [download() for _ in range(254)]
+            over, waiting = threading.Event(), []
+
+            def read(connections, size, pause):
+                while not over.wait(pause):
+                    for connection in connections:
+                        with contextlib.suppress(OSError):
+                            connection.recv(size)
+
+            for connection in slow:
+                connection.setblocking(False)
+            readers = [threading.Thread(target=read, args=arguments) for arguments in
+                       (([steady], 65536, 0.01), (slow, 1500, 1))]
+            try:
+                for reader in readers:
+                    reader.start()
+                waiting = [socket.create_connection((s.host, s.port), timeout=30) for _ in range(20)]
+                for connection in waiting:  # there is room for one
+                    connection.sendall(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
+                for connection in waiting:
+                    self.assertTrue(connection.recv(4096).startswith(b"HTTP/1.1 200"))
+                self.assertEqual(s.get("/livez").status, 200)
+                self.assertTrue(readers[0].is_alive() and steady.recv(1), "a reader that keeps up was shut")
+            finally:
+                over.set()
+                for reader in readers:
+                    reader.join()
+                for connection in [steady, *slow, *waiting]:
+                    connection.close()
+
+    def test_event_streams_leave_half_of_the_connections_to_others(self):
+        with Service(MEMORY_LIMIT_MB=64, MAX_CONCURRENT_PROCESSING=1) as s:
+            s.wait_ready()
+            job = s.upload(made_video("1280x720", 10, 30), mode="quality").json()["job_id"]
+            streams = []
+            try:
+                for n in range(129):
+                    streams.append(socket.create_connection((s.host, s.port), timeout=30))
+                    streams[-1].sendall(f"GET /api/events/{job} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+                    self.assertIn(b" 200 " if n < 128 else b" 503 ", streams[-1].recv(4096))
+                self.assertEqual(s.request("POST", f"/api/cancel/{job}").status, 200)
+            finally:
+                for connection in streams:
                     connection.close()
 
 
