@@ -167,6 +167,7 @@ static enum MHD_Result count_header(void *opaque, enum MHD_ValueKind kind, const
     } else if (!strcasecmp(name, "Content-Length")) {
         f->lengths++;
         f->length = value ? strtoull(value, NULL, 10) : 0;
+        f->length -= f->length == UINT64_MAX; /* which is to say that none was told */
     } else if (!strcasecmp(name, "Transfer-Encoding")) {
         f->codings++;
         f->chunked = value && !strcasecmp(value, "chunked");

@@ -331,6 +331,13 @@ static bool idempotency_key(bs_request *r, const char **key)
     return true;
 }
 
+/* Whether the body, which was not read, can be a form with a file of this size. */
+static bool can_hold(const bs_request *r, int64_t file_size)
+{
+    uint64_t size = (uint64_t)file_size;
+    return r->declared != UINT64_MAX && r->declared > size && r->declared - size <= BS_HTTP_MULTIPART_OVERHEAD;
+}
+
 /* Whether an upload can be taken in now; else answered. */
 static bool admitted(bs_request *r)
 {
@@ -349,7 +356,7 @@ static bool admitted(bs_request *r)
     } else if (bs_worker_admits(http->worker, &verdict)) {
         return true;
     }
-    if (key && bs_store_find(http->store, key, &job, NULL) == BS_OK)
+    if (key && bs_store_find(http->store, key, &job, NULL) == BS_OK && can_hold(r, job.file_size))
         answer_job(r, &job, true);
     else
         answer_verdict(r, &verdict);
@@ -480,6 +487,10 @@ void bs_handle_upload(bs_request *r)
     }
     if (before)
         bs_artifacts_remove(http->artifacts, u->job.id, NULL);
+    if (before && job.file_size != u->job.file_size) { /* whoever guesses a key is not handed another's job */
+        bs_answer_error(r, MHD_HTTP_UNPROCESSABLE_CONTENT, "The Idempotency-Key was given with another file before");
+        return;
+    }
     bs_status_cache_expire(http->cache);
     bs_log(BS_LOG_INFO, "http", "job %s: %s, %.2f MB%s", job.id, job.filename, (double)job.file_size / 1048576,
            before ? ", received before" : "");

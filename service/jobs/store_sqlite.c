@@ -369,6 +369,8 @@ static bs_status bring_up_to_date(sqlite_store *store, const char *path, bs_erro
 
 static bs_status sqlite_open(void **out, const char *path, bs_error *err)
 {
+    if (!*path || !strcmp(path, ":memory:")) /* two connections would be two databases, gone with the process */
+        return bs_fail(err, BS_ERR_USAGE, "DATABASE_URL is 'sqlite:%s', but takes sqlite:PATH", path);
     /* Made here and not by SQLite, so that only the owner can read it: job ids are keys. */
     int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
     if (fd < 0)

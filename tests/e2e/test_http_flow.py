@@ -142,6 +142,9 @@ class Beside(unittest.TestCase):
             self.assertEqual(s.upload(made_video(), headers=key).json()["job_id"], first)
             self.assertNotEqual(s.upload(made_video(), headers={"Idempotency-Key": "walk-2"}).json()["job_id"], first)
             self.assertEqual(s.request("GET", "/api/jobs", headers=s.admin()).json()["total"], 2)
+            other = s.upload(made_video("160x120"), headers=key)
+            self.assertEqual((other.status, other.detail()),
+                             (422, "The Idempotency-Key was given with another file before"))
             folders = [n for n in os.listdir(os.path.join(s.data, "jobs")) if len(n) == 32]
             self.assertEqual(len(folders), 2)
             self.assertEqual(s.upload(made_video(), headers={"Idempotency-Key": "k" * 256}).status, 422)

@@ -220,8 +220,9 @@ class Protocol(unittest.TestCase):
         self.assertIn("2 MB", answer.detail())
         body, kind = form(made_video() + bytes(3 << 20))
         head = (f"POST /api/upload HTTP/1.1\r\nHost: x\r\nContent-Type: {kind}\r\n").encode()
-        got = raw(self.s, head + b"Content-Length: 90000000000\r\n\r\n" + body[:1000])
-        self.assertTrue(got.startswith(b"HTTP/1.1 413"), got[:200])
+        for length in (b"90000000000", b"18446744073709551615"):  # the second is libmicrohttpd's "not told"
+            got = raw(self.s, head + b"Content-Length: " + length + b"\r\n\r\n" + body[:1000])
+            self.assertTrue(got.startswith(b"HTTP/1.1 413"), got[:200])
         # Chunked: no length is told; the answer comes while the body is still being sent, and no end of it is needed.
         chunks = b"".join(b"%x\r\n%s\r\n" % (len(body[i:i + 65536]), body[i:i + 65536]) for i in range(0, len(body), 65536))
         got = raw(self.s, head + b"Transfer-Encoding: chunked\r\n\r\n" + chunks)
