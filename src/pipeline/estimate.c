@@ -9,6 +9,7 @@
  * "Memory" is what is resident: anonymous pages, and those of files (code, weights) that a job keeps touching. Pages
  * that were only touched while the program was loaded are given back first (bs_memory_settle). */
 #include <inttypes.h>
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -98,8 +99,10 @@ static const decoder_model *model_of(const char *codec)
 
 enum {
     DECODER_FIXED = 900 * KB, /* tables of coefficients and codes, parser, packets of small pictures */
-    DECODER_THREAD = 4 * MB,  /* of each further frame thread: its heap and stack, and what real clips took beyond
-                               * the synthetic ones of the fit (up to 3.4 MB at 1080p) */
+    DECODER_THREAD = 4 * MB,  /* of the second frame thread: its heap and stack, and what real clips took beyond the
+                               * synthetic ones of the fit (up to 3.4 MB at 1080p) */
+    LATER_THREAD = 1 * MB,    /* of each one more; with what real clips took, which grows with the picture: as much */
+    LARGE_PIXELS = 1920 * 1080,
 };
 
 /* Blocks of 16 × 16, as most decoders count; a row of them more for what lies around the picture. Rows have a least
@@ -165,7 +168,11 @@ static uint64_t decoder_bytes(const bs_video_info *info, int threads)
     pictures = pictures < most ? pictures : most;
     double bytes = pictures * ((double)picture_bytes(info) + pixels * (double)model->side) +
                    pixels * ((double)model->context + further * (double)model->thread);
-    return (uint64_t)bytes + DECODER_FIXED + (uint64_t)further * DECODER_THREAD;
+    if (further > 0)
+        bytes += DECODER_THREAD;
+    if (further > 1)
+        bytes += (further - 1) * (LATER_THREAD + (DECODER_THREAD - LATER_THREAD) * fmin(pixels / LARGE_PIXELS, 1));
+    return (uint64_t)bytes + DECODER_FIXED;
 }
 
 /* -- what an encoder keeps ------------------------------------------------------------------------------- */
@@ -213,7 +220,7 @@ static uint64_t model_bytes(bs_model_kind kind, bool frugal, uint64_t *weights)
 /* The demuxer's index, and the packets under way: a packet of a codec without prediction is nearly a picture. */
 static uint64_t demuxer_bytes(const bs_video_info *info)
 {
-    enum { BASE = 1 * MB, INDEX_ENTRY = 48, UNKNOWN_FRAMES = 3000 };
+    enum { BASE = 1 * MB, TRANSPORT = 2 * MB, INDEX_ENTRY = 48, UNKNOWN_FRAMES = 3000 };
     uint64_t file = info->file_size > 0 ? (uint64_t)info->file_size : 0;
     uint64_t frames = info->frames > 0 ? (uint64_t)info->frames : UNKNOWN_FRAMES;
     if (frames > file) /* what is claimed and cannot be there */
@@ -224,7 +231,9 @@ static uint64_t demuxer_bytes(const bs_video_info *info)
     uint64_t most = picture_bytes(info) / 5 * 6;
     if (info->photo) /* one packet */
         return BASE + (info->packet_bytes > 0 ? (uint64_t)info->packet_bytes : file);
-    return BASE + packets * INDEX_ENTRY + (largest < most ? largest : most) * 2;
+    /* What a transport stream holds is learnt from packets, some of which are decoded for it. */
+    return BASE + (strcmp(info->container, "mpegts") ? 0 : TRANSPORT) + packets * INDEX_ENTRY +
+           (largest < most ? largest : most) * 2;
 }
 
 /* -- the sum --------------------------------------------------------------------------------------------- */
