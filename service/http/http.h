@@ -1,10 +1,12 @@
 /* http: the service's face. Every route of docs/service.md on libmicrohttpd; no other folder knows of it.
  *
- *   server.c       start and stop, the way of a request from its first line to its answer
+ *   server.c       start and stop
+ *   request.c      the way of a request from its first line to its answer
+ *   access.c       who may do what
  *   routes.c       the one table of routes: method, path, handler
  *   answer.c       JSON, errors, security and CORS headers
  *   lane.c         threads for what may wait (store, disk, probing), so that the event threads never do
- *   sockets.c  every open connection: idle, slow and surplus ones are closed, refused uploads drained
+ *   sockets.c      every open connection: idle, slow and surplus ones are closed, refused uploads drained
  *   multipart.c    multipart/form-data as it arrives; sniff.c what a file is by its first bytes
  *   upload.c jobs.c events.c files.c gallery.c health.c pages.c   the handlers
  *

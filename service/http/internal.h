@@ -163,16 +163,30 @@ struct bs_request {
     void (*work)(bs_request *request);
 };
 
+/* What libmicrohttpd calls; `opaque` is the bs_http. Event threads. */
+void *bs_request_first_line(void *opaque, const char *uri, struct MHD_Connection *connection);
+enum MHD_Result bs_request_take(void *opaque, struct MHD_Connection *connection, const char *url, const char *method,
+                                const char *version, const char *data, size_t *size, void **context);
+void bs_request_over(void *opaque, struct MHD_Connection *connection, void **context,
+                     enum MHD_RequestTerminationCode why);
+
 const char *bs_request_header(bs_request *request, const char *name);
 const char *bs_request_query(bs_request *request, const char *name);
 /* The value of a whole number in the query; false where it is there and is none within the bounds (answered 422). */
 bool bs_request_query_int(bs_request *request, const char *name, int64_t min, int64_t max, int64_t *value);
 /* The JSON object in the body; NULL: answered 422. */
 json_t *bs_request_json(bs_request *request);
-bool bs_request_is_admin(bs_request *request);
-bool bs_request_has_api_key(bs_request *request);
 /* Whether the job named by the path has the form of an id; else answered 404. */
 bool bs_request_job(bs_request *request);
+
+/* -- who may do what --------------------------------------------------------------------------------------- */
+
+/* The administrator's token: given, kept from an earlier start, or made now; into http->admin_token. */
+bs_status bs_access_settle(bs_http *http, bs_error *err);
+bool bs_request_is_admin(bs_request *request);
+bool bs_request_has_api_key(bs_request *request);
+/* A page of another site makes its visitor's browser change things here, and CORS_ALLOW_ORIGINS does not name it. */
+bool bs_request_is_forged(bs_request *request);
 
 /* How JSON is written: 15 digits are what a double keeps of a decimal number. */
 #define BS_JSON_FORM (JSON_COMPACT | JSON_REAL_PRECISION(15))

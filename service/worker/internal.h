@@ -36,6 +36,8 @@ typedef struct bs_submission {
     struct bs_submission *next;
 } bs_submission;
 
+enum { BS_PROBE_SECONDS = 10 }; /* that a probe may take */
+
 typedef enum bs_slot_state { BS_SLOT_FREE = 0, BS_SLOT_PROBE, BS_SLOT_JOB } bs_slot_state;
 
 /* A process, and the job that it carries out. */
@@ -124,11 +126,31 @@ struct bs_worker {
 };
 
 int64_t bs_worker_clock_ms(void);
+/* A flag of the worker's or a slot's that other threads set. */
+bool bs_worker_flag(bs_worker *worker, const bool *field);
 /* Calls the listener. */
 void bs_worker_tell(bs_worker *worker, const char *id);
 
-/* Asks the zygote to kill the process, for the first reason that it is given; what becomes of its job follows when it
- * is dead. Nobody else sets slot->stop of a process that lives: the zygote has until stop_ms to bury it. */
+/* slots.c. NULL: there is none. */
+bs_slot *bs_slot_free(bs_worker *worker);
+bs_slot *bs_slot_by_serial(bs_worker *worker, uint32_t serial);
+int bs_slot_count(const bs_worker *worker, bs_slot_state state);
+/* For a process that is about to start, and once everything about it is settled. */
+void bs_slot_take(bs_worker *worker, bs_slot *slot, bs_slot_state state, const bs_job *job);
+void bs_slot_release(bs_worker *worker, bs_slot *slot);
+/* Sends the order with `input` (it stays the caller's), the outputs of the slot and the channel's other end. False:
+ * nothing was started, slot->start_error says why. */
+bool bs_slot_order(bs_worker *worker, bs_slot *slot, const bs_order *order, int input);
+/* What the job's process is to do, which outputs it is to write (BS_GIVE_*), and what it needs of its own: page cache
+ * left out, as memory is counted here. */
+bs_process_options bs_job_process_options(const bs_job *job);
+unsigned bs_job_outputs(const bs_job *job);
+uint64_t bs_job_own_need(const bs_job *job);
+
+/* Asks the zygote, once, to kill the process: what its job came to stays as it has reported. */
+void bs_slot_kill(bs_worker *worker, bs_slot *slot);
+/* The same for a reason, the first that is given; what becomes of its job follows when it is dead. Nobody else sets
+ * slot->stop of a process that lives: the zygote has until stop_ms to bury it. */
 void bs_worker_stop_slot(bs_worker *worker, bs_slot *slot, bs_stop why);
 
 /* readings.c. Reads what is used now; takes a millisecond per process. */
@@ -138,6 +160,10 @@ size_t bs_readings_promises(const bs_worker *worker, bs_promise *out);
 /* Does what the last reading asks for: ends what takes more than its reservation, cleans up at the cleanup line, makes
  * room at the critical one. The reject line acts in bs_worker_admits. */
 void bs_readings_act(bs_worker *worker);
+
+/* probing.c: starts the next probe where none runs; a probe's process has ended. */
+void bs_probing_start(bs_worker *worker);
+void bs_probing_end(bs_worker *worker, bs_slot *slot);
 
 /* channel.c: reads what a process reports. False: it is at its end. `progressed`: there is news of the job. */
 bool bs_channel_read(bs_worker *worker, bs_slot *slot, bool *progressed);

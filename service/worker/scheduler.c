@@ -8,7 +8,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
-#include <sys/socket.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -33,13 +32,8 @@ enum {
     ZYGOTE_ANSWER_MS = 10000, /* it forks and kills in milliseconds: one that does not is stuck */
     ALONE_WAIT_MS = 30000,    /* a job that fits by the rules but not by what is used, with nothing else running */
     KILL_WAIT_MS = 3000,      /* for killed processes to be buried, when stopping */
-    PROBE_SECONDS = 10,
-    PROBE_ATTEMPTS = 3,
 };
 
-/* What a probe may take: the first one little, since it runs beside jobs whatever is left (with 4 MB libav still finds
- * all that headers of 4K and 8K say, though it cannot hold a picture); a second one more, for long indexes. */
-static const uint64_t PROBE_FIRST = UINT64_C(8) << 20, PROBE_MOST = UINT64_C(64) << 20;
 static const uint64_t FILE_ROOM = UINT64_C(256) << 20; /* that an output may have beside 16 times its input */
 
 int64_t bs_worker_clock_ms(void)
@@ -57,252 +51,12 @@ void bs_worker_tell(bs_worker *worker, const char *id)
     pthread_mutex_unlock(&worker->listener.turn);
 }
 
-static bool flag(bs_worker *worker, const bool *field)
+bool bs_worker_flag(bs_worker *worker, const bool *field)
 {
     pthread_mutex_lock(&worker->lock);
     bool value = *field;
     pthread_mutex_unlock(&worker->lock);
     return value;
-}
-
-/* -- slots ---------------------------------------------------------------------------------------------- */
-
-static bs_slot *free_slot(bs_worker *worker)
-{
-    for (int i = 0; i < worker->slots; i++)
-        if (worker->slot[i].state == BS_SLOT_FREE)
-            return &worker->slot[i];
-    return NULL;
-}
-
-static int count_slots(const bs_worker *worker, bs_slot_state state)
-{
-    int count = 0;
-    for (int i = 0; i < worker->slots; i++)
-        count += worker->slot[i].state == state;
-    return count;
-}
-
-static bs_slot *slot_by_serial(bs_worker *worker, uint32_t serial)
-{
-    for (int i = 0; i < worker->slots; i++)
-        if (worker->slot[i].state != BS_SLOT_FREE && worker->slot[i].serial == serial)
-            return &worker->slot[i];
-    return NULL;
-}
-
-/* What a job needs of its own, page cache left out, as memory is counted here. */
-static uint64_t own_need(const bs_job *job)
-{
-    return job->reserved_memory - job->shared_memory;
-}
-
-/* A slot for a process that is about to start. */
-static void take_slot(bs_worker *worker, bs_slot *slot, bs_slot_state state, const bs_job *job)
-{
-    pthread_mutex_lock(&worker->lock);
-    *slot = (bs_slot){.state = state, .job = *job, .serial = ++worker->serial, .channel = -1, .frame_fd = -1};
-    slot->promise.reserved = state == BS_SLOT_JOB ? own_need(job) : 0;
-    for (int i = 0; i < BS_GIVE_OUTPUTS; i++)
-        slot->outputs[i] = -1;
-    slot->started_ms = bs_worker_clock_ms();
-    pthread_mutex_unlock(&worker->lock);
-}
-
-static void release_slot(bs_worker *worker, bs_slot *slot)
-{
-    char id[BS_JOB_ID_LENGTH + 1];
-    memcpy(id, slot->job.id, sizeof(id));
-    bool was_job = slot->state == BS_SLOT_JOB;
-    bs_channel_close(worker, slot);
-    for (int i = 0; i < BS_GIVE_OUTPUTS; i++)
-        if (slot->outputs[i] >= 0)
-            close(slot->outputs[i]);
-    pthread_mutex_lock(&worker->lock);
-    slot->state = BS_SLOT_FREE;
-    slot->promise = (bs_promise){0};
-    slot->pid = 0;
-    if (slot->submission)
-        slot->submission->finished = true;
-    slot->submission = NULL;
-    pthread_cond_broadcast(&worker->changed);
-    pthread_mutex_unlock(&worker->lock);
-    worker->start_ms = 0;
-    if (was_job) {
-        worker->measure_ms = 0; /* what is reserved and used is told anew at once */
-        bs_worker_tell(worker, id);
-        bs_memory_trim(); /* what the last job left in the heap is not carried along to the thousandth */
-    }
-}
-
-static void kill_slot(bs_worker *worker, bs_slot *slot)
-{
-    bs_order order = {.kind = BS_ORDER_KILL, .serial = slot->serial};
-    if (!slot->killed && !slot->ended)
-        slot->killed = bs_zygote_send(&worker->zygote, &order, NULL, 0, NULL) == BS_OK;
-}
-
-void bs_worker_stop_slot(bs_worker *worker, bs_slot *slot, bs_stop why)
-{
-    if (!slot->stop) {
-        slot->stop = why;
-        slot->stop_ms = bs_worker_clock_ms();
-    }
-    kill_slot(worker, slot);
-}
-
-/* Sends the order with the channel's other end. False: nothing was started. */
-static bool send_order(bs_worker *worker, bs_slot *slot, bs_order *order, int input)
-{
-    int pair[2], fds[2 + BS_GIVE_OUTPUTS];
-    size_t count = 2;
-    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair)) {
-        bs_fail(&slot->start_error, BS_ERR_IO, "no channel to its process: %s", strerror(errno));
-        return false;
-    }
-    fds[0] = input;
-    fds[1] = pair[1];
-    for (int i = 0; i < BS_GIVE_OUTPUTS; i++)
-        if (slot->outputs[i] >= 0)
-            fds[count++] = slot->outputs[i];
-    slot->channel = pair[0];
-    slot->limits = order->limits;
-    bs_status status = bs_zygote_send(&worker->zygote, order, fds, count, &slot->start_error);
-    if (status == BS_AGAIN)
-        bs_fail(&slot->start_error, BS_ERR_IO, "the zygote does not take orders");
-    close(pair[1]);
-    return status == BS_OK;
-}
-
-/* -- probing -------------------------------------------------------------------------------------------- */
-
-static bs_process_options options_of(const bs_job *job)
-{
-    bs_process_options options = bs_process_defaults();
-    options.mode = job->options.mode;
-    options.model = job->options.model;
-    options.interval = job->options.interval;
-    options.people = job->options.people;
-    options.exact = job->options.exact;
-    options.png = job->options.png;
-    options.max_width = job->options.max_width;
-    options.max_duration_us = job->options.max_duration_us;
-    options.memory_limit = job->memory_limit;
-    return options;
-}
-
-static unsigned wanted_outputs(const bs_job *job)
-{
-    unsigned wanted = BS_GIVE_CSV | BS_GIVE_JSON | BS_GIVE_THUMBNAIL;
-    if (!job->options.no_video)
-        wanted |= BS_GIVE_VIDEO | (job->photo ? 0 : BS_GIVE_PREVIEW);
-    return wanted;
-}
-
-static void start_probe(bs_worker *worker, bs_submission *submission)
-{
-    bs_slot *slot = free_slot(worker);
-    take_slot(worker, slot, BS_SLOT_PROBE, submission->job);
-    slot->submission = submission;
-    if (!submission->memory)
-        submission->memory = PROBE_FIRST;
-    bs_order order = {
-        .kind = BS_ORDER_PROBE,
-        .serial = slot->serial,
-        .options = options_of(submission->job),
-        .outputs = wanted_outputs(submission->job),
-        .save_frames = submission->job->options.save_frames,
-        .limits = {.data = submission->memory, .cpu_seconds = PROBE_SECONDS, .file_size = 0},
-        .budget_shared = bs_governor_budget_shared(&worker->governor),
-        .budget_alone = bs_governor_budget_alone(&worker->governor),
-    };
-    snprintf(order.name, sizeof(order.name), "%s", submission->job->filename);
-    if (!send_order(worker, slot, &order, submission->input)) {
-        submission->probed.status = BS_ERR_FAILED;
-        submission->probed.error = slot->start_error;
-        release_slot(worker, slot);
-    }
-}
-
-static void probe_again(bs_worker *worker, bs_slot *slot)
-{
-    bs_submission *submission = slot->submission;
-    pthread_mutex_lock(&worker->lock);
-    submission->next = worker->submissions;
-    worker->submissions = submission;
-    slot->submission = NULL;
-    pthread_mutex_unlock(&worker->lock);
-}
-
-/* The probe's process was killed from outside, or could not start: that says nothing about the file. */
-static bool was_innocent(const bs_slot *slot)
-{
-    bool killed = WIFSIGNALED(slot->wait_status) && WTERMSIG(slot->wait_status) == SIGKILL;
-    return !slot->done_there && (slot->innocent || (!slot->stop && (slot->start_error.text[0] || killed)));
-}
-
-/* A probe that failed with little memory says something about the file only where it fails with more, too. */
-static bool can_have_more(bs_worker *worker, bs_slot *slot)
-{
-    bs_submission *submission = slot->submission;
-    bs_status status = slot->done_there ? submission->probed.status : BS_ERR_NOMEM;
-    if (slot->stop || submission->memory >= PROBE_MOST || (status != BS_ERR_NOMEM && status != BS_ERR_INPUT))
-        return false;
-    bs_readings_measure(worker);
-    bs_promise promises[BS_WORKER_PROCESSES];
-    size_t running = bs_readings_promises(worker, promises);
-    uint64_t most = bs_governor_available(&worker->governor, promises, running);
-    if (running == 0 || most > PROBE_MOST)
-        most = PROBE_MOST;
-    if (most > submission->memory) {
-        submission->memory = most;
-        return true;
-    }
-    if (status == BS_ERR_NOMEM && slot->done_there)
-        submission->probed.status = bs_fail(
-            &submission->probed.error, BS_AGAIN,
-            "reading its header takes more memory than is left beside the jobs that run");
-    return false;
-}
-
-static void end_probe(bs_worker *worker, bs_slot *slot)
-{
-    bool again = was_innocent(slot) ? ++slot->submission->attempts < PROBE_ATTEMPTS : can_have_more(worker, slot);
-    if (again) {
-        probe_again(worker, slot);
-    } else if (!slot->done_there && slot->stop != BS_STOP_SHUTDOWN) {
-        char why[256];
-        bs_probed *probed = &slot->submission->probed;
-        bool unstarted = slot->start_error.text[0] != '\0';
-        bs_sandbox_explain(slot->wait_status, &slot->limits, why, sizeof(why));
-        probed->status = bs_fail(&probed->error, unstarted ? BS_ERR_FAILED : BS_ERR_INPUT,
-                                 "'%s' cannot be read as a video or photo: %s", slot->job.filename,
-                                 slot->stop == BS_STOP_TIMEOUT ? "it takes too long"
-                                 : unstarted                   ? slot->start_error.text
-                                                               : why);
-    }
-    release_slot(worker, slot);
-}
-
-static bs_submission *take_submission(bs_worker *worker)
-{
-    pthread_mutex_lock(&worker->lock);
-    bs_submission *first = worker->submissions;
-    if (first)
-        worker->submissions = first->next;
-    pthread_mutex_unlock(&worker->lock);
-    return first;
-}
-
-/* One at a time: a probe takes some milliseconds, and its memory is promised to nobody. */
-static void start_probes(bs_worker *worker)
-{
-    while (worker->zygote.pid > 0 && flag(worker, &worker->ready) && count_slots(worker, BS_SLOT_PROBE) == 0) {
-        bs_submission *submission = take_submission(worker);
-        if (!submission)
-            return;
-        start_probe(worker, submission);
-    }
 }
 
 static void read_totals(bs_worker *worker)
@@ -330,13 +84,13 @@ static bs_status open_outputs(bs_worker *worker, bs_slot *slot, unsigned wanted,
 /* The job is claimed: its files are opened and its process is ordered. What fails ends in bs_outcome_settle. */
 static void start_job(bs_worker *worker, const bs_job *job)
 {
-    bs_slot *slot = free_slot(worker);
+    bs_slot *slot = bs_slot_free(worker);
     bs_error err = {0};
     int input = -1;
-    unsigned wanted = wanted_outputs(job);
+    unsigned wanted = bs_job_outputs(job);
     long processors = sysconf(_SC_NPROCESSORS_ONLN);
-    take_slot(worker, slot, BS_SLOT_JOB, job);
-    slot->options = options_of(job);
+    bs_slot_take(worker, slot, BS_SLOT_JOB, job);
+    slot->options = bs_job_process_options(job);
     bs_order order = {
         .kind = BS_ORDER_RUN,
         .serial = slot->serial,
@@ -358,7 +112,7 @@ static void start_job(bs_worker *worker, const bs_job *job)
         slot->ended = true;
         slot->stop = BS_STOP_DISK;
         snprintf(slot->reason, sizeof(slot->reason), "%s", status == BS_EOF ? "its input is gone" : err.text);
-    } else if (!send_order(worker, slot, &order, input)) {
+    } else if (!bs_slot_order(worker, slot, &order, input)) {
         slot->ended = slot->innocent = true; /* the zygote is dead, which its socket will tell in a moment */
     }
     if (input >= 0)
@@ -437,7 +191,8 @@ static bool start_next(bs_worker *worker)
         may_wait(worker, &job, running, "a job that ran each time the service was killed runs alone");
         return false;
     }
-    bs_admission admission = bs_governor_admit(&worker->governor, own_need(&job), promises, running, why, sizeof(why));
+    bs_admission admission = bs_governor_admit(&worker->governor, bs_job_own_need(&job), promises, running, why,
+                                               sizeof(why));
     if (admission == BS_WAIT && may_wait(worker, &job, running, why))
         return false;
     if (admission != BS_ADMITTED)
@@ -458,9 +213,9 @@ static bool start_next(bs_worker *worker)
 
 static void start_jobs(bs_worker *worker)
 {
-    while (worker->zygote.pid > 0 && flag(worker, &worker->ready) && !flag(worker, &worker->draining) &&
-           bs_worker_clock_ms() >= worker->start_ms &&
-           count_slots(worker, BS_SLOT_JOB) < worker->settings->max_concurrent_processing)
+    while (worker->zygote.pid > 0 && bs_worker_flag(worker, &worker->ready) &&
+           !bs_worker_flag(worker, &worker->draining) && bs_worker_clock_ms() >= worker->start_ms &&
+           bs_slot_count(worker, BS_SLOT_JOB) < worker->settings->max_concurrent_processing)
         if (!start_next(worker))
             return;
 }
@@ -490,15 +245,15 @@ static void watch_slots(bs_worker *worker, bool beat_is_due)
         bs_slot *slot = &worker->slot[i];
         if (slot->state == BS_SLOT_FREE)
             continue;
-        int64_t allowed = slot->state == BS_SLOT_JOB ? worker->settings->job_timeout_seconds : PROBE_SECONDS;
-        if (flag(worker, &slot->cancel))
+        int64_t allowed = slot->state == BS_SLOT_JOB ? worker->settings->job_timeout_seconds : BS_PROBE_SECONDS;
+        if (bs_worker_flag(worker, &slot->cancel))
             bs_worker_stop_slot(worker, slot, BS_STOP_CANCEL);
         else if (now - slot->started_ms > allowed * 1000)
             bs_worker_stop_slot(worker, slot, BS_STOP_TIMEOUT);
         else if (slot->stop)
             bs_worker_stop_slot(worker, slot, slot->stop);
         else if (slot->silent_ms && now - slot->silent_ms > ZYGOTE_ANSWER_MS)
-            kill_slot(worker, slot); /* it has nothing more to say and goes on all the same */
+            bs_slot_kill(worker, slot); /* it has nothing more to say and goes on all the same */
         if (beat_is_due && slot->state == BS_SLOT_JOB)
             beat(worker, slot);
     }
@@ -513,9 +268,9 @@ static void bury_slots(bs_worker *worker)
         if (slot->state == BS_SLOT_FREE || !slot->ended || slot->channel >= 0 || now < slot->retry_ms)
             continue;
         if (slot->state == BS_SLOT_PROBE)
-            end_probe(worker, slot);
+            bs_probing_end(worker, slot);
         else if (bs_outcome_settle(worker, slot))
-            release_slot(worker, slot);
+            bs_slot_release(worker, slot);
     }
 }
 
@@ -587,7 +342,7 @@ static void watch_zygote(bs_worker *worker)
 
 static void note_end(bs_worker *worker, const bs_answer *answer)
 {
-    bs_slot *slot = slot_by_serial(worker, answer->serial);
+    bs_slot *slot = bs_slot_by_serial(worker, answer->serial);
     if (!slot)
         return;
     slot->ended = true;
@@ -618,7 +373,7 @@ static void hear_zygote(bs_worker *worker)
             lose_zygote(worker, answer.error.text, ZYGOTE_UNREADY_RETRY_MS);
             return;
         case BS_ANSWER_STARTED:
-            slot = slot_by_serial(worker, answer.serial);
+            slot = bs_slot_by_serial(worker, answer.serial);
             if (slot) {
                 pthread_mutex_lock(&worker->lock);
                 slot->pid = answer.pid;
@@ -661,7 +416,7 @@ static bool is_due(int64_t *at, int64_t period)
 
 static void do_what_is_due(bs_worker *worker)
 {
-    bool busy = count_slots(worker, BS_SLOT_FREE) < worker->slots;
+    bool busy = bs_slot_count(worker, BS_SLOT_FREE) < worker->slots;
     if (worker->zygote.pid == 0 && bs_worker_clock_ms() >= worker->zygote_ms)
         start_zygote(worker);
     if (is_due(&worker->measure_ms, busy ? MEASURE_BUSY_MS : MEASURE_IDLE_MS)) {
@@ -702,7 +457,7 @@ static void wait_for_events(bs_worker *worker)
             slots[count - 2] = &worker->slot[i];
             ready[count++] = (struct pollfd){.fd = worker->slot[i].channel, .events = POLLIN};
         }
-    bool busy = count_slots(worker, BS_SLOT_FREE) < worker->slots || worker->zygote.pid == 0;
+    bool busy = bs_slot_count(worker, BS_SLOT_FREE) < worker->slots || worker->zygote.pid == 0;
     int n = poll(ready, count, busy ? MEASURE_BUSY_MS : BEAT_MS);
     if (n <= 0)
         return;
@@ -732,7 +487,7 @@ static bool goes_on(bs_worker *worker)
     for (int i = 0; over && i < worker->slots; i++)
         if (worker->slot[i].state != BS_SLOT_FREE)
             bs_worker_stop_slot(worker, &worker->slot[i], BS_STOP_SHUTDOWN);
-    return count_slots(worker, BS_SLOT_FREE) < worker->slots && (!over || now < worker->kill_ms);
+    return bs_slot_count(worker, BS_SLOT_FREE) < worker->slots && (!over || now < worker->kill_ms);
 }
 
 /* Nobody is left to wait for a probe. */
@@ -756,7 +511,7 @@ static void *scheduler(void *opaque)
     worker->sweep_ms = bs_worker_clock_ms() + SWEEP_MS;
     while (goes_on(worker)) {
         do_what_is_due(worker);
-        start_probes(worker);
+        bs_probing_start(worker);
         start_jobs(worker);
         wait_for_events(worker);
         bury_slots(worker);
@@ -770,7 +525,7 @@ static void *scheduler(void *opaque)
         bs_channel_close(worker, slot);
         if (slot->state == BS_SLOT_JOB)
             bs_outcome_settle(worker, slot); /* what the store does not take now is taken up at the next start */
-        release_slot(worker, slot);
+        bs_slot_release(worker, slot);
     }
     return NULL;
 }

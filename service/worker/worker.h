@@ -1,10 +1,16 @@
 /* worker: runs jobs, one process each, and never more than fit into memory.
  *
- *   scheduler.c  the one thread that does it all: claims, watches, finishes, cleans up
- *   governor.c   how much memory there is and what is promised; what may start
- *   readings.c   what is used, and what is done where it is too much
- *   zygote.c     the small process that every job process is a fork of
- *   sandbox.c    what a job process gives up before it touches a byte of media
+ *   scheduler.c    the one thread that does it all: claims, starts, watches, ends; its helpers are
+ *     slots.c      the place of a process, and the order that starts it
+ *     probing.c    looks at an upload before it is a job
+ *     channel.c    reads what a process reports, and believes nothing unchecked
+ *     outcome.c    what becomes of a job whose process has ended
+ *     cleanup.c    what is over, and what is left over
+ *     readings.c   what memory is used, and what is done where it is too much
+ *     governor.c   how much memory there is and what is promised; what may start
+ *   calls.c        what other threads call
+ *   zygote.c       the small process that every job process is a fork of
+ *   sandbox.c      what a job process gives up before it touches a byte of media
  *   job_process.c  what a job process does
  *
  * Threads: all calls from any thread. The worker has one thread of its own. The scheduler's store, artifacts and
