@@ -114,15 +114,15 @@ bs_status bs_store_next(bs_store *store, bs_job *out, bs_error *err)
     return store->ops->next(store->state, out, err);
 }
 
-bs_status bs_store_claim(bs_store *store, const char *id, const char *worker, int64_t lease_until_us, bs_job *out,
+bs_status bs_store_claim(bs_store *store, const char *id, const char *worker, int64_t lease_us, bs_job *out,
                          bs_error *err)
 {
-    return store->ops->claim(store->state, id, worker, lease_until_us, out, err);
+    return store->ops->claim(store->state, id, worker, lease_us, out, err);
 }
 
-bs_status bs_store_heartbeat(bs_store *store, const bs_job *job, int64_t lease_until_us, bool *cancel, bs_error *err)
+bs_status bs_store_heartbeat(bs_store *store, const bs_job *job, int64_t lease_us, bool *cancel, bs_error *err)
 {
-    return store->ops->heartbeat(store->state, job, lease_until_us, cancel, err);
+    return store->ops->heartbeat(store->state, job, lease_us, cancel, err);
 }
 
 bs_status bs_store_finish(bs_store *store, const bs_job *job, bs_job_state state, bs_error *err)
@@ -136,10 +136,9 @@ bs_status bs_store_requeue(bs_store *store, const char *id, const char *worker, 
     return store->ops->requeue(store->state, id, worker, cause, most, reason, state, err);
 }
 
-bs_status bs_store_reclaim(bs_store *store, bool (*dead)(void *opaque, const char *worker), void *opaque,
-                           int64_t *count, bs_error *err)
+bs_status bs_store_reclaim(bs_store *store, bs_store_lost lost, void *opaque, int64_t *count, bs_error *err)
 {
-    return store->ops->reclaim(store->state, dead, opaque, count, err);
+    return store->ops->reclaim(store->state, lost, opaque, count, err);
 }
 
 bs_status bs_store_cancel(bs_store *store, const char *id, bs_job *out, bs_error *err)

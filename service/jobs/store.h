@@ -2,7 +2,8 @@
  * may be killed at any moment (and the power may fail): what was answered is kept.
  *
  * Several processes may have the same store open. A processing job belongs to a worker by a lease that the
- * worker renews; a job whose worker is gone is pending again.
+ * worker renews; a job whose worker is gone is pending again. How long a lease lasts is the worker's word, when it is
+ * over the store's: workers may be on several machines, but there is one clock.
  *
  * Back ends are const tables (bs_store_ops below); one file each. Chosen by DATABASE_URL.
  * Errors: BS_ERR_IO with the back end's own reason. BS_EOF is the normal answer "no such job" (or: not in that
@@ -55,12 +56,12 @@ bs_status bs_store_totals_get(bs_store *store, bs_store_totals *out, bs_error *e
 /* The pending job that is next (the oldest), without taking it. BS_EOF: none. */
 bs_status bs_store_next(bs_store *store, bs_job *out, bs_error *err);
 /* pending → processing, attempts + 1. BS_EOF: somebody else was first, or it is pending no more. */
-bs_status bs_store_claim(bs_store *store, const char *id, const char *worker, int64_t lease_until_us, bs_job *out,
+bs_status bs_store_claim(bs_store *store, const char *id, const char *worker, int64_t lease_us, bs_job *out,
                          bs_error *err);
 
 /* Renews the lease and notes how far the job is; not forced to disk (after a power failure it runs again anyway).
  * BS_EOF: it is this worker's no more, and must stop. `cancel` tells whether somebody asked to stop it. */
-bs_status bs_store_heartbeat(bs_store *store, const bs_job *job, int64_t lease_until_us, bool *cancel, bs_error *err);
+bs_status bs_store_heartbeat(bs_store *store, const bs_job *job, int64_t lease_us, bool *cancel, bs_error *err);
 
 /* processing → completed, failed or cancelled, with the job's message, progress, frames, statistics and error. */
 bs_status bs_store_finish(bs_store *store, const bs_job *job, bs_job_state state, bs_error *err);
@@ -77,10 +78,12 @@ typedef enum bs_store_cause {
 bs_status bs_store_requeue(bs_store *store, const char *id, const char *worker, bs_store_cause cause, int64_t most,
                            const char *reason, bs_job_state *state, bs_error *err);
 
-/* Interrupts every processing job whose lease is over or whose worker `dead` says is gone (`dead` may be NULL, and may
- * not call the store): pending again, or failed after BS_JOB_MAX_INTERRUPTIONS. `count`, may be NULL: how many. */
-bs_status bs_store_reclaim(bs_store *store, bool (*dead)(void *opaque, const char *worker), void *opaque,
-                           int64_t *count, bs_error *err);
+/* Whether a processing job is to be taken from its worker; `over`: so says its lease. It may not call the store. */
+typedef bool (*bs_store_lost)(void *opaque, const char *id, const char *worker, bool over);
+
+/* Interrupts every processing job that is lost (`lost` NULL: whose lease is over): pending again, or failed after
+ * BS_JOB_MAX_INTERRUPTIONS. `count`, may be NULL: how many. */
+bs_status bs_store_reclaim(bs_store *store, bs_store_lost lost, void *opaque, int64_t *count, bs_error *err);
 
 /* -- anybody ---------------------------------------------------------------------------------------------- */
 
@@ -109,14 +112,12 @@ typedef struct bs_store_ops {
                       bs_error *err);
     bs_status (*totals)(void *state, bs_store_totals *out, bs_error *err);
     bs_status (*next)(void *state, bs_job *out, bs_error *err);
-    bs_status (*claim)(void *state, const char *id, const char *worker, int64_t lease_until_us, bs_job *out,
-                       bs_error *err);
-    bs_status (*heartbeat)(void *state, const bs_job *job, int64_t lease_until_us, bool *cancel, bs_error *err);
+    bs_status (*claim)(void *state, const char *id, const char *worker, int64_t lease_us, bs_job *out, bs_error *err);
+    bs_status (*heartbeat)(void *state, const bs_job *job, int64_t lease_us, bool *cancel, bs_error *err);
     bs_status (*finish)(void *state, const bs_job *job, bs_job_state to, bs_error *err);
     bs_status (*requeue)(void *state, const char *id, const char *worker, bs_store_cause cause, int64_t most,
                          const char *reason, bs_job_state *became, bs_error *err);
-    bs_status (*reclaim)(void *state, bool (*dead)(void *opaque, const char *worker), void *opaque, int64_t *count,
-                         bs_error *err);
+    bs_status (*reclaim)(void *state, bs_store_lost lost, void *opaque, int64_t *count, bs_error *err);
     bs_status (*cancel)(void *state, const char *id, bs_job *out, bs_error *err);
     bs_status (*refuse)(void *state, const char *id, const char *reason, bs_error *err);
     bs_status (*remove)(void *state, const char *id, bs_error *err);

@@ -546,7 +546,7 @@ static bs_status sqlite_add(void *state, const bs_job *job, const char *idempote
     return status;
 }
 
-static bs_status sqlite_claim(void *state, const char *id, const char *worker, int64_t lease_until_us, bs_job *out,
+static bs_status sqlite_claim(void *state, const char *id, const char *worker, int64_t lease_us, bs_job *out,
                               bs_error *err)
 {
     sqlite_store *store = state;
@@ -557,8 +557,9 @@ static bs_status sqlite_claim(void *state, const char *id, const char *worker, i
     sqlite3_stmt *s = use(&store->writer, CLAIM);
     bind_text(s, 1, id);
     bind_text(s, 2, worker);
-    sqlite3_bind_int64(s, 3, lease_until_us);
-    sqlite3_bind_int64(s, 4, bs_job_now());
+    int64_t now = bs_job_now(); /* after the turn has come, which may have taken its time */
+    sqlite3_bind_int64(s, 3, now + lease_us);
+    sqlite3_bind_int64(s, 4, now);
     status = change(store, s, err);
     if (status == BS_OK)
         status = read_one(&store->writer, GET, id, &job, err);
@@ -568,7 +569,7 @@ static bs_status sqlite_claim(void *state, const char *id, const char *worker, i
     return status;
 }
 
-static bs_status sqlite_heartbeat(void *state, const bs_job *job, int64_t lease_until_us, bool *cancel, bs_error *err)
+static bs_status sqlite_heartbeat(void *state, const bs_job *job, int64_t lease_us, bool *cancel, bs_error *err)
 {
     sqlite_store *store = state;
     bs_status status = begin(store, true, err);
@@ -577,7 +578,7 @@ static bs_status sqlite_heartbeat(void *state, const bs_job *job, int64_t lease_
     sqlite3_stmt *s = use(&store->writer, HEARTBEAT);
     bind_text(s, 1, job->id);
     bind_text(s, 2, job->worker);
-    sqlite3_bind_int64(s, 3, lease_until_us);
+    sqlite3_bind_int64(s, 3, bs_job_now() + lease_us);
     sqlite3_bind_int64(s, 4, job->progress);
     bind_text(s, 5, job->message);
     sqlite3_bind_int64(s, 6, job->current_frame);
@@ -709,21 +710,22 @@ static bs_status read_leases(connection *c, lease **out, size_t *count, bs_error
     return BS_OK;
 }
 
-static bs_status sqlite_reclaim(void *state, bool (*dead)(void *opaque, const char *worker), void *opaque,
-                                int64_t *count, bs_error *err)
+static bs_status sqlite_reclaim(void *state, bs_store_lost lost, void *opaque, int64_t *count, bs_error *err)
 {
     sqlite_store *store = state;
     char reason[96];
     lease *leases = NULL;
     size_t n = 0;
-    int64_t reclaimed = 0, now = bs_job_now();
+    int64_t reclaimed = 0;
     bs_status status = begin(store, false, err);
     if (status != BS_OK)
         return status;
     status = read_leases(&store->writer, &leases, &n, err);
     snprintf(reason, sizeof(reason), "the service was killed %d times while it ran", BS_JOB_MAX_INTERRUPTIONS);
+    int64_t now = bs_job_now();
     for (size_t i = 0; i < n && status == BS_OK; i++) {
-        if (leases[i].until_us > now && !(dead && dead(opaque, leases[i].worker)))
+        bool over = leases[i].until_us <= now;
+        if (lost ? !lost(opaque, leases[i].id, leases[i].worker, over) : !over)
             continue;
         bs_job_state became;
         status = requeue_or_end(store, leases[i].id, leases[i].worker, BS_STORE_INTERRUPTION, BS_JOB_MAX_INTERRUPTIONS,

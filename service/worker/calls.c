@@ -17,14 +17,6 @@ enum {
     LOOK_MS = 20,
 };
 
-static bs_slot *slot_of_job(bs_worker *worker, const char *id)
-{
-    for (int i = 0; i < worker->slots; i++)
-        if (worker->slot[i].state == BS_SLOT_JOB && !strcmp(worker->slot[i].job.id, id))
-            return &worker->slot[i];
-    return NULL;
-}
-
 /* Seconds until what lies ahead is done: waiting jobs, and what running ones still have to do, at the moving average of
  * their durations, as many at a time as run. Under the lock. */
 static int retry_after(const bs_worker *worker)
@@ -239,7 +231,7 @@ bool bs_worker_submit(bs_worker *worker, const bs_job *job, const char *idempote
 bool bs_worker_running(bs_worker *worker, const char *id, bs_job *out)
 {
     pthread_mutex_lock(&worker->lock);
-    const bs_slot *slot = slot_of_job(worker, id);
+    const bs_slot *slot = bs_slot_of_job(worker, id);
     bool running = slot && !slot->leaving;
     if (running)
         *out = slot->job;
@@ -251,7 +243,7 @@ bs_status bs_worker_job(bs_worker *worker, const char *id, bs_job *out, bs_error
 {
     bs_job running;
     pthread_mutex_lock(&worker->lock);
-    const bs_slot *slot = slot_of_job(worker, id);
+    const bs_slot *slot = bs_slot_of_job(worker, id);
     bool leaving = slot && slot->leaving;
     if (slot)
         running = slot->job;
@@ -289,7 +281,7 @@ bs_status bs_worker_cancel(bs_worker *worker, const char *id, bs_job *out, bs_er
     }
     if (out->state == BS_JOB_PROCESSING) {
         pthread_mutex_lock(&worker->lock);
-        bs_slot *slot = slot_of_job(worker, id);
+        bs_slot *slot = bs_slot_of_job(worker, id);
         if (slot)
             slot->cancel = true;
         else

@@ -11,18 +11,20 @@ enum { ABANDONED_UPLOAD_SECONDS = 60 }; /* as long as a connection may be silent
 
 /* -- jobs of the dead ------------------------------------------------------------------------------------ */
 
-/* There is one worker at a time on a store that lies in files (owner.h): any other is one of before. */
-static bool is_dead(void *opaque, const char *id)
+/* There is one worker at a time on a store that lies in files (owner.h): any other is one of before. Of its own jobs it
+ * knows itself which ones run. Their leases may be over all the same: the machine slept, its clock was set, the disk
+ * stood still. One that does not run was claimed in vain: the store took the change, and failed to say so. */
+static bool is_lost(void *opaque, const char *id, const char *owner, bool over)
 {
-    const bs_worker *worker = opaque;
-    return strcmp(id, worker->id) != 0;
+    bs_worker *worker = opaque;
+    return strcmp(owner, worker->id) != 0 || !bs_slot_of_job(worker, id);
 }
 
 void bs_cleanup_reclaim(bs_worker *worker)
 {
     bs_error err = {0};
     int64_t count = 0;
-    if (bs_store_reclaim(worker->store, is_dead, worker, &count, &err) != BS_OK)
+    if (bs_store_reclaim(worker->store, is_lost, worker, &count, &err) != BS_OK)
         bs_log(BS_LOG_ERROR, "cleanup", "jobs of workers that are gone cannot be taken up: %s", err.text);
     else if (count > 0)
         bs_log(BS_LOG_WARNING, "cleanup", "%" PRId64 " jobs of workers that are gone were taken up again", count);

@@ -134,6 +134,8 @@ void bs_worker_tell(bs_worker *worker, const char *id);
 /* slots.c. NULL: there is none. */
 bs_slot *bs_slot_free(bs_worker *worker);
 bs_slot *bs_slot_by_serial(bs_worker *worker, uint32_t serial);
+/* Other threads ask under the lock. */
+bs_slot *bs_slot_of_job(bs_worker *worker, const char *id);
 int bs_slot_count(const bs_worker *worker, bs_slot_state state);
 /* For a process that is about to start, and once everything about it is settled. */
 void bs_slot_take(bs_worker *worker, bs_slot *slot, bs_slot_state state, const bs_job *job);

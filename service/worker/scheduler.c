@@ -197,7 +197,7 @@ static bool start_next(bs_worker *worker)
         return false;
     if (admission != BS_ADMITTED)
         return refuse_job(worker, &job, why);
-    status = bs_store_claim(worker->store, job.id, worker->id, bs_job_now() + LEASE_US, &job, &err);
+    status = bs_store_claim(worker->store, job.id, worker->id, LEASE_US, &job, &err);
     if (status < 0) {
         bs_log(BS_LOG_ERROR, "worker", "%s", err.text);
         worker->start_ms = bs_worker_clock_ms() + STORE_RETRY_MS;
@@ -229,7 +229,7 @@ static void beat(bs_worker *worker, bs_slot *slot)
     pthread_mutex_unlock(&worker->lock);
     bool cancel = false;
     bs_error err = {0};
-    bs_status status = bs_store_heartbeat(worker->store, &job, bs_job_now() + LEASE_US, &cancel, &err);
+    bs_status status = bs_store_heartbeat(worker->store, &job, LEASE_US, &cancel, &err);
     if (status < 0)
         bs_log(BS_LOG_WARNING, "worker", "job %s: %s", job.id, err.text);
     if (status == BS_EOF)
@@ -426,14 +426,12 @@ static void do_what_is_due(bs_worker *worker)
     }
     if (take_wish(worker, &worker->beat_wanted))
         worker->beat_ms = 0;
-    bool reclaim_is_due = is_due(&worker->reclaim_ms, RECLAIM_MS);
-    /* Before leases are looked at, those of this worker are renewed: the machine may have slept, its clock been set. */
-    bool beat_is_due = is_due(&worker->beat_ms, BEAT_MS) || reclaim_is_due;
+    bool beat_is_due = is_due(&worker->beat_ms, BEAT_MS);
     watch_slots(worker, beat_is_due);
     watch_zygote(worker);
     if (beat_is_due)
         read_totals(worker);
-    if (reclaim_is_due)
+    if (is_due(&worker->reclaim_ms, RECLAIM_MS))
         bs_cleanup_reclaim(worker);
     /* Whoever asks for the page wants it: it reads every job that has ended, so not as often as anybody asks. */
     bool clean_wanted = bs_worker_clock_ms() >= worker->clean_ms && take_wish(worker, &worker->clean_wanted);

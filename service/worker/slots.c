@@ -33,6 +33,14 @@ bs_slot *bs_slot_by_serial(bs_worker *worker, uint32_t serial)
     return NULL;
 }
 
+bs_slot *bs_slot_of_job(bs_worker *worker, const char *id)
+{
+    for (int i = 0; i < worker->slots; i++)
+        if (worker->slot[i].state == BS_SLOT_JOB && !strcmp(worker->slot[i].job.id, id))
+            return &worker->slot[i];
+    return NULL;
+}
+
 void bs_slot_take(bs_worker *worker, bs_slot *slot, bs_slot_state state, const bs_job *job)
 {
     pthread_mutex_lock(&worker->lock);

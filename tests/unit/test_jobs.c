@@ -123,7 +123,7 @@ static void a_job_goes_from_pending_to_completed_and_survives_a_restart(void **s
     bs_job job = add(f, NULL, 10, BS_STORE_ADDED), next;
     assert_int_equal(bs_store_next(f->store, &next, NULL), BS_OK);
     assert_string_equal(next.id, job.id);
-    job = claim(f, job.id, "w1", bs_job_now() + MINUTE);
+    job = claim(f, job.id, "w1", MINUTE);
     assert_int_equal(job.state, BS_JOB_PROCESSING);
     assert_int_equal(job.attempts, 1);
     assert_int_equal(bs_store_next(f->store, &next, NULL), BS_EOF);
@@ -131,7 +131,7 @@ static void a_job_goes_from_pending_to_completed_and_survives_a_restart(void **s
     bool cancel = true;
     job.progress = 40;
     job.current_frame = 4;
-    assert_int_equal(bs_store_heartbeat(f->store, &job, bs_job_now() + MINUTE, &cancel, NULL), BS_OK);
+    assert_int_equal(bs_store_heartbeat(f->store, &job, MINUTE, &cancel, NULL), BS_OK);
     assert_false(cancel);
     assert_int_equal(get(f, job.id).progress, 40);
 
@@ -229,7 +229,7 @@ static void two_processes_never_claim_the_same_job(void **state)
             bs_job job;
             bs_status rc = bs_store_open(&store, &f->settings, NULL);
             while (rc >= 0 && (rc = bs_store_next(store, &job, NULL)) == BS_OK)
-                if ((rc = bs_store_claim(store, job.id, worker, bs_job_now() + MINUTE, &job, NULL)) == BS_OK)
+                if ((rc = bs_store_claim(store, job.id, worker, MINUTE, &job, NULL)) == BS_OK)
                     mine++;
             bs_store_close(&store);
             _exit(rc == BS_EOF ? mine : 255);
@@ -247,17 +247,22 @@ static void two_processes_never_claim_the_same_job(void **state)
     assert_int_equal(attempts[1], JOBS);
 }
 
-static bool worker_is_dead(void *opaque, const char *worker)
+static bool worker_is_gone(void *opaque, const char *id, const char *worker, bool over)
 {
     return !strcmp(worker, opaque);
+}
+
+static bool lease_is_over(void *opaque, const char *id, const char *worker, bool over)
+{
+    return over && strcmp(id, opaque) != 0;
 }
 
 static void a_job_whose_lease_is_over_is_taken_up_again(void **state)
 {
     fixture *f = *state;
     bs_job late = add(f, NULL, 10, BS_STORE_ADDED), alive = add(f, NULL, 10, BS_STORE_ADDED);
-    late = claim(f, late.id, "w1", bs_job_now() - 1);
-    alive = claim(f, alive.id, "w2", bs_job_now() + MINUTE);
+    late = claim(f, late.id, "w1", -1);
+    alive = claim(f, alive.id, "w2", MINUTE);
     int64_t count = 0;
     assert_int_equal(bs_store_reclaim(f->store, NULL, NULL, &count, NULL), BS_OK);
     assert_int_equal(count, 1);
@@ -266,8 +271,8 @@ static void a_job_whose_lease_is_over_is_taken_up_again(void **state)
 
     /* What the first worker still says is not heard any more. */
     bool cancel;
-    assert_int_equal(bs_store_heartbeat(f->store, &late, bs_job_now() + MINUTE, &cancel, NULL), BS_EOF);
-    claim(f, late.id, "w3", bs_job_now() + MINUTE);
+    assert_int_equal(bs_store_heartbeat(f->store, &late, MINUTE, &cancel, NULL), BS_EOF);
+    claim(f, late.id, "w3", MINUTE);
     assert_int_equal(bs_store_finish(f->store, &late, BS_JOB_COMPLETED, NULL), BS_EOF);
     assert_int_equal(get(f, late.id).state, BS_JOB_PROCESSING);
 }
@@ -276,9 +281,26 @@ static void jobs_of_a_dead_worker_are_taken_up_at_once(void **state)
 {
     fixture *f = *state;
     bs_job job = add(f, NULL, 10, BS_STORE_ADDED);
-    claim(f, job.id, "gone", bs_job_now() + MINUTE);
-    assert_int_equal(bs_store_reclaim(f->store, worker_is_dead, "gone", NULL, NULL), BS_OK);
+    claim(f, job.id, "gone", MINUTE);
+    assert_int_equal(bs_store_reclaim(f->store, worker_is_gone, "gone", NULL, NULL), BS_OK);
     assert_int_equal(get(f, job.id).state, BS_JOB_PENDING);
+}
+
+static void a_job_that_its_worker_knows_to_run_stays_when_its_lease_is_over(void **state)
+{
+    fixture *f = *state;
+    bs_job slept = add(f, NULL, 10, BS_STORE_ADDED), late = add(f, NULL, 10, BS_STORE_ADDED),
+           alive = add(f, NULL, 10, BS_STORE_ADDED);
+    slept = claim(f, slept.id, "w", -1);
+    claim(f, late.id, "w", -1);
+    claim(f, alive.id, "w", MINUTE);
+    int64_t count = 0;
+    bool cancel;
+    assert_int_equal(bs_store_reclaim(f->store, lease_is_over, slept.id, &count, NULL), BS_OK);
+    assert_int_equal(count, 1);
+    assert_int_equal(get(f, late.id).state, BS_JOB_PENDING);
+    assert_int_equal(get(f, alive.id).state, BS_JOB_PROCESSING);
+    assert_int_equal(bs_store_heartbeat(f->store, &slept, MINUTE, &cancel, NULL), BS_OK);
 }
 
 static void a_poison_job_fails_after_the_last_attempt_and_says_so(void **state)
@@ -287,7 +309,7 @@ static void a_poison_job_fails_after_the_last_attempt_and_says_so(void **state)
     bs_job job = add(f, NULL, 10, BS_STORE_ADDED);
     bs_job_state became;
     for (int i = 0; i < 3; i++) {
-        claim(f, job.id, "w", bs_job_now() + MINUTE);
+        claim(f, job.id, "w", MINUTE);
         assert_int_equal(
             bs_store_requeue(f->store, job.id, "w", BS_STORE_ATTEMPT, 3, "its process died", &became, NULL), BS_OK);
         assert_int_equal(became, i < 2 ? BS_JOB_PENDING : BS_JOB_FAILED);
@@ -303,8 +325,8 @@ static void a_servers_death_is_no_attempt_but_one_that_is_there_each_time_ends(v
     fixture *f = *state;
     bs_job job = add(f, NULL, 10, BS_STORE_ADDED);
     for (int i = 1; i < BS_JOB_MAX_INTERRUPTIONS; i++) {
-        claim(f, job.id, "gone", bs_job_now() + MINUTE);
-        assert_int_equal(bs_store_reclaim(f->store, worker_is_dead, "gone", NULL, NULL), BS_OK);
+        claim(f, job.id, "gone", MINUTE);
+        assert_int_equal(bs_store_reclaim(f->store, worker_is_gone, "gone", NULL, NULL), BS_OK);
         bs_job now = get(f, job.id);
         assert_int_equal(now.state, BS_JOB_PENDING);
         assert_int_equal(now.attempts, 0);
@@ -312,12 +334,12 @@ static void a_servers_death_is_no_attempt_but_one_that_is_there_each_time_ends(v
     }
     /* Its own attempts are still all there. */
     bs_job_state became;
-    claim(f, job.id, "w", bs_job_now() + MINUTE);
+    claim(f, job.id, "w", MINUTE);
     assert_int_equal(bs_store_requeue(f->store, job.id, "w", BS_STORE_ATTEMPT, 2, "died", &became, NULL), BS_OK);
     assert_int_equal(became, BS_JOB_PENDING);
 
-    claim(f, job.id, "gone", bs_job_now() + MINUTE);
-    assert_int_equal(bs_store_reclaim(f->store, worker_is_dead, "gone", NULL, NULL), BS_OK);
+    claim(f, job.id, "gone", MINUTE);
+    assert_int_equal(bs_store_reclaim(f->store, worker_is_gone, "gone", NULL, NULL), BS_OK);
     job = get(f, job.id);
     assert_int_equal(job.state, BS_JOB_FAILED);
     assert_string_equal(job.error, "the service was killed 10 times while it ran");
@@ -327,7 +349,7 @@ static void a_store_of_the_version_before_is_brought_up_to_date(void **state)
 {
     fixture *f = *state;
     bs_job job = add(f, NULL, 10, BS_STORE_ADDED);
-    claim(f, job.id, "gone", bs_job_now() + MINUTE);
+    claim(f, job.id, "gone", MINUTE);
     bs_store_close(&f->store);
     sqlite3 *db;
     char path[sizeof(f->dir) + 16];
@@ -338,7 +360,7 @@ static void a_store_of_the_version_before_is_brought_up_to_date(void **state)
         SQLITE_OK);
     sqlite3_close(db);
     assert_int_equal(bs_store_open(&f->store, &f->settings, NULL), BS_OK);
-    assert_int_equal(bs_store_reclaim(f->store, worker_is_dead, "gone", NULL, NULL), BS_OK);
+    assert_int_equal(bs_store_reclaim(f->store, worker_is_gone, "gone", NULL, NULL), BS_OK);
     assert_int_equal(get(f, job.id).interruptions, 1);
 }
 
@@ -348,7 +370,7 @@ static void being_sent_back_is_no_attempt_and_keeps_the_place_in_the_queue(void 
     bs_job first = add(f, NULL, 10, BS_STORE_ADDED), next;
     add(f, NULL, 10, BS_STORE_ADDED);
     for (int i = 0; i < 5; i++) {
-        claim(f, first.id, "w", bs_job_now() + MINUTE);
+        claim(f, first.id, "w", MINUTE);
         assert_int_equal(bs_store_requeue(f->store, first.id, "w", BS_STORE_SENT_BACK, 3, "Waiting", NULL, NULL),
                          BS_OK);
     }
@@ -361,15 +383,15 @@ static void cancelling_ends_a_pending_job_and_asks_a_running_one(void **state)
 {
     fixture *f = *state;
     bs_job pending = add(f, NULL, 10, BS_STORE_ADDED), running = add(f, NULL, 10, BS_STORE_ADDED), out;
-    running = claim(f, running.id, "w", bs_job_now() + MINUTE);
+    running = claim(f, running.id, "w", MINUTE);
     assert_int_equal(bs_store_cancel(f->store, pending.id, &out, NULL), BS_OK);
     assert_int_equal(out.state, BS_JOB_CANCELLED);
-    assert_int_equal(bs_store_claim(f->store, pending.id, "w", bs_job_now() + MINUTE, &out, NULL), BS_EOF);
+    assert_int_equal(bs_store_claim(f->store, pending.id, "w", MINUTE, &out, NULL), BS_EOF);
     assert_int_equal(bs_store_cancel(f->store, running.id, &out, NULL), BS_OK);
     assert_int_equal(out.state, BS_JOB_PROCESSING);
     assert_true(out.cancel_requested);
     bool cancel = false;
-    assert_int_equal(bs_store_heartbeat(f->store, &running, bs_job_now() + MINUTE, &cancel, NULL), BS_OK);
+    assert_int_equal(bs_store_heartbeat(f->store, &running, MINUTE, &cancel, NULL), BS_OK);
     assert_true(cancel);
 
     /* Its worker dies before it could stop: it does not come back. */
@@ -387,15 +409,15 @@ static void a_job_that_has_ended_changes_no_more(void **state)
     for (bs_job_state final = BS_JOB_COMPLETED; final < BS_JOB_STATES; final++) {
         bs_job job = add(f, NULL, 10, BS_STORE_ADDED), out;
         bool cancel;
-        job = claim(f, job.id, "w", bs_job_now() - 1);
+        job = claim(f, job.id, "w", -1);
         assert_int_equal(bs_store_finish(f->store, &job, final, NULL), BS_OK);
         for (int to = BS_JOB_COMPLETED; to < BS_JOB_STATES; to++)
             assert_int_equal(bs_store_finish(f->store, &job, (bs_job_state)to, NULL), BS_EOF);
-        assert_int_equal(bs_store_claim(f->store, job.id, "w", bs_job_now() + MINUTE, &out, NULL), BS_EOF);
+        assert_int_equal(bs_store_claim(f->store, job.id, "w", MINUTE, &out, NULL), BS_EOF);
         assert_int_equal(bs_store_requeue(f->store, job.id, "w", BS_STORE_ATTEMPT, 3, "Waiting", NULL, NULL), BS_EOF);
-        assert_int_equal(bs_store_heartbeat(f->store, &job, bs_job_now() + MINUTE, &cancel, NULL), BS_EOF);
+        assert_int_equal(bs_store_heartbeat(f->store, &job, MINUTE, &cancel, NULL), BS_EOF);
         assert_int_equal(bs_store_refuse(f->store, job.id, "no room", NULL), BS_EOF);
-        assert_int_equal(bs_store_reclaim(f->store, worker_is_dead, "w", NULL, NULL), BS_OK);
+        assert_int_equal(bs_store_reclaim(f->store, worker_is_gone, "w", NULL, NULL), BS_OK);
         assert_int_equal(bs_store_cancel(f->store, job.id, &out, NULL), BS_OK);
         assert_int_equal(out.state, final);
     }
@@ -405,7 +427,7 @@ static void a_running_job_is_not_forgotten(void **state)
 {
     fixture *f = *state;
     bs_job job = add(f, NULL, 10, BS_STORE_ADDED);
-    job = claim(f, job.id, "w", bs_job_now() + MINUTE);
+    job = claim(f, job.id, "w", MINUTE);
     assert_int_equal(bs_store_remove(f->store, job.id, NULL), BS_EOF);
     assert_int_equal(bs_store_finish(f->store, &job, BS_JOB_CANCELLED, NULL), BS_OK);
     assert_int_equal(bs_store_remove(f->store, job.id, NULL), BS_OK);
@@ -514,6 +536,7 @@ int main(void)
         TEST(two_processes_never_claim_the_same_job),
         TEST(a_job_whose_lease_is_over_is_taken_up_again),
         TEST(jobs_of_a_dead_worker_are_taken_up_at_once),
+        TEST(a_job_that_its_worker_knows_to_run_stays_when_its_lease_is_over),
         TEST(a_poison_job_fails_after_the_last_attempt_and_says_so),
         TEST(a_servers_death_is_no_attempt_but_one_that_is_there_each_time_ends),
         TEST(a_store_of_the_version_before_is_brought_up_to_date),
