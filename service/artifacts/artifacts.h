@@ -60,6 +60,8 @@ typedef struct bs_artifacts bs_artifacts;
 bs_status bs_artifacts_open(bs_artifacts **out, const char *url, const char *data_dir, uint64_t disk_limit,
                             bs_error *err);
 void bs_artifacts_close(bs_artifacts **artifacts);
+/* Whether an upload can be stored at all: the folder is there, and its file system takes writes. BS_ERR_IO: not so. */
+bs_status bs_artifacts_check(bs_artifacts *artifacts, bs_error *err);
 
 /* -- uploads ---------------------------------------------------------------------------------------- */
 

@@ -117,6 +117,16 @@ void bs_artifacts_close(bs_artifacts **artifacts)
     *artifacts = NULL;
 }
 
+bs_status bs_artifacts_check(bs_artifacts *a, bs_error *err)
+{
+    struct stat st;
+    if (fstat(a->incoming, &st) || faccessat(a->incoming, ".", W_OK, AT_EACCESS))
+        return bs_fail(err, BS_ERR_IO, "The storage folder cannot be written: %s", strerror(errno));
+    if (st.st_nlink == 0) /* open here, and in no other folder */
+        return bs_fail(err, BS_ERR_IO, "The storage folder was removed: start the server again");
+    return BS_OK;
+}
+
 /* -- paths ------------------------------------------------------------------------------------------ */
 
 /* "<id>/<prefix><name><suffix>" below the root; false where id or name is not one. */

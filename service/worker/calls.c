@@ -93,7 +93,7 @@ bool bs_worker_ready(bs_worker *worker, bs_error *reason)
         }
     }
     pthread_mutex_unlock(&worker->lock);
-    return ready;
+    return ready && bs_artifacts_check(worker->artifacts, reason) == BS_OK;
 }
 
 /* -- submitting ----------------------------------------------------------------------------------------- */

@@ -38,6 +38,7 @@ void bs_worker_halt(bs_worker *worker, int grace_seconds, bool (*hurry)(void *op
 void bs_worker_stop(bs_worker **worker);
 
 /* Whether jobs can be taken and run now; if not, why, in one sentence (starting, stopping, memory). */
+/* Whether it can take jobs in now; may wait for the disk. */
 bool bs_worker_ready(bs_worker *worker, bs_error *reason);
 
 /* -- for http ------------------------------------------------------------------------------------------- */

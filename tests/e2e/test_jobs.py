@@ -313,6 +313,15 @@ class Jobs(unittest.TestCase):
         with self.assertRaisesRegex(AssertionError, "(?s)ended with 1: .*jobs.db' is damaged"):
             server.start()
 
+    def test_without_its_storage_folder_it_is_alive_and_not_ready(self):
+        server = self.serve()
+        shutil.rmtree(server.data)
+        answer = server.get("/readyz")
+        self.assertEqual((answer.status, answer.detail()),
+                         (503, "The storage folder was removed: start the server again"))
+        self.assertEqual(server.upload(made_video("320x240", 1, 25)).status, 503)
+        self.assertEqual(server.get("/livez").status, 200)
+
     def test_cleaning_up_makes_room_on_a_full_disk(self):
         small = tempfile.mkdtemp(prefix="bodyscript-test-")
         self.addCleanup(os.rmdir, small)

@@ -99,6 +99,18 @@ static void room_that_is_taken_is_refused_with_the_numbers(void **state)
     assert_int_equal(bs_artifacts_receive(p->artifacts, UINT64_MAX, &b, &err), BS_ERR_LIMIT);
 }
 
+static void a_storage_folder_that_was_removed_is_told(void **state)
+{
+    place *p = *state;
+    char command[128];
+    bs_error err = {0};
+    assert_int_equal(bs_artifacts_check(p->artifacts, &err), BS_OK);
+    snprintf(command, sizeof(command), "rm -rf '%s/jobs'", p->folder);
+    assert_int_equal(system(command), 0);
+    assert_int_equal(bs_artifacts_check(p->artifacts, &err), BS_ERR_IO);
+    assert_string_equal(err.text, "The storage folder was removed: start the server again");
+}
+
 static void a_result_is_seen_only_when_whole(void **state)
 {
     place *p = *state;
@@ -262,6 +274,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(an_upload_becomes_the_input_of_its_job, open_place, close_place),
         cmocka_unit_test_setup_teardown(room_that_is_taken_is_refused_with_the_numbers, open_place, close_place),
+        cmocka_unit_test_setup_teardown(a_storage_folder_that_was_removed_is_told, open_place, close_place),
         cmocka_unit_test_setup_teardown(a_result_is_seen_only_when_whole, open_place, close_place),
         cmocka_unit_test_setup_teardown(names_from_outside_are_no_paths, open_place, close_place),
         cmocka_unit_test_setup_teardown(a_link_in_a_job_folder_is_not_followed, open_place, close_place),
