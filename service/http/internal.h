@@ -1,4 +1,8 @@
-/* http, inside: the server, a request on its way, and what handlers answer with. */
+/* http, inside: the server, a request on its way, and what handlers answer with.
+ *
+ * Threads: a request is one thread's at a time: an event thread's, and while its connection is suspended a lane's.
+ * Lanes, sockets, the status cache, event streams and the gallery lock for themselves: any thread. Owner: the server
+ * opens and closes each of these; a request owns what it points to, but for what is marked as libmicrohttpd's. */
 #ifndef BS_SERVICE_HTTP_INTERNAL_H
 #define BS_SERVICE_HTTP_INTERNAL_H
 
@@ -114,11 +118,11 @@ struct bs_http {
 /* -- routes ----------------------------------------------------------------------------------------------- */
 
 typedef enum bs_route_flags {
-    BS_ROUTE_QUICK = 1, /* runs in the quick lane */
-    BS_ROUTE_SLOW = 2,  /* runs in the slow lane */
-    BS_ROUTE_ADMIN = 4, /* needs the administrator's token */
-    BS_ROUTE_BODY = 8,  /* takes a JSON body */
-    BS_ROUTE_UPLOAD = 16,
+    BS_ROUTE_QUICK = 1,   /* runs in the quick lane */
+    BS_ROUTE_SLOW = 2,    /* runs in the slow lane */
+    BS_ROUTE_ADMIN = 4,   /* needs the administrator's token */
+    BS_ROUTE_BODY = 8,    /* takes a JSON body */
+    BS_ROUTE_UPLOAD = 16, /* its body is a file; runs in the probing lane */
     BS_ROUTE_SILENT = 32, /* polled: logged at debug level only */
 } bs_route_flags;
 
