@@ -416,7 +416,8 @@ the landmarks, in the picture as displayed, lie where those of the clip itself l
 256-pixel crop for lossless variants, {TURNED_PX:g} px for orientations, {LOSSY_PX:g} px where the codec loses detail. *In time*: every
 time stamp is the file's own, or, where the file's are no good, the time at which the frame was taken. Rows: 33 for each analysed frame.
 
-What cannot be read is refused with exit code 3 and one sentence: animated WebP and AVIF (libav 5.1 has no demuxer for them),
+What cannot be read is refused with exit code 3 and one sentence: animated WebP, and photos
+of HEIF and AVIF (libav 5.1 cannot read them; AVIF with a track, as ffmpeg makes it, is a video),
 encrypted files, and anything that is not self-contained (playlists and the like are never followed). Transparent pictures are seen without
 their transparency; PQ and HLG are seen as their SDR reading, which `metadata.json` says (`hdr`); interlaced frames are not deinterlaced
 (`interlaced`). Sound is copied into `output.mp4` where it is AAC, MP3, Opus or FLAC.
