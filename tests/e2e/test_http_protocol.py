@@ -451,7 +451,7 @@ class Crowd(unittest.TestCase):
 
     @unittest.skipIf(kit.sanitized(), FEW_CONNECTIONS)
     def test_at_the_limit_of_connections_the_slowest_reader_makes_room(self):
-        """Those that take a little of a long answer now and then: libmicrohttpd alone would keep them for hours."""
+        # Those that take a little of a long answer now and then: libmicrohttpd alone would keep them for hours.
         with Service(MEMORY_LIMIT_MB=64) as s:
             s.wait_ready()
             job = s.upload(made_video()).json()["job_id"]
