@@ -61,6 +61,7 @@ struct bs_sockets {
     pthread_mutex_t lock;
     list by_state[BS_SOCKET_STATES];
     int count, limit;
+    time_t room_made; /* once a second: it asks the kernel about every connection, under the lock */
     lingering lingering[LINGERING];
 };
 
@@ -306,8 +307,9 @@ static uint64_t rate_of(bs_socket *c, time_t now)
 static void make_room(bs_sockets *all, time_t now)
 {
     int excess = all->count - crowd(all);
-    if (excess <= 0)
+    if (excess <= 0 || now == all->room_made)
         return;
+    all->room_made = now;
     for (int i = 0; i < BS_SOCKET_STATES; i++)
         for (bs_socket *c = all->by_state[i].first; c; c = c->next) {
             excess -= c->shut;

@@ -32,6 +32,7 @@ enum decoder_traits {
     BY_REORDER = 2,    /* one picture less where nothing is reordered (no B pictures) */
     ALONE = 4,         /* does not decode several frames at once, whatever threads it is given */
     INTRA = 8,         /* packets are all of about one size */
+    ONE_THREAD = 16,   /* is given no more: with several, libavcodec decodes some blocks wrongly */
 };
 
 /* Bytes = pictures × (picture + side × pixels) + context × pixels + fixed, and for each further frame thread
@@ -54,7 +55,7 @@ static const decoder_model decoder_models[] = {
     {"vp8", 0, 4, 0.05f, 0.10f, 1, 0.2f},
     {"mpeg1video", BY_REORDER | ALONE, 3, 0.30f, 0.40f, 0, 0},
     {"mpeg2video", BY_REORDER | ALONE, 3, 0.30f, 0.40f, 0, 0},
-    {"mpeg4", BY_REORDER | ALONE, 4, 0.15f, 0.60f, 0, 0},
+    {"mpeg4", BY_REORDER | ONE_THREAD, 4, 0.15f, 0.60f, 0, 0},
     {"flv1", ALONE, 2, 0, 1.7f, 0, 0},
     {"wmv1", ALONE, 2, 0, 1.7f, 0, 0},
     {"wmv2", ALONE, 2, 0, 1.7f, 0, 0},
@@ -337,12 +338,12 @@ static int wanted_threads(const bs_video_info *info, const bs_process_options *o
     return info->photo ? 1 : options->threads > 0 ? options->threads : DEFAULT_THREADS;
 }
 
-/* Where fields are pictures of their own, several threads of libavcodec take a frame's second one for damaged, and of
+/* Where fields are pictures of their own, several threads of libavcodec take a frame's second one for damaged; of
  * interlaced MPEG-4, which no header tells, they get some blocks of B pictures wrong. */
 static int decoder_threads(const bs_video_info *info, const bs_process_options *options)
 {
-    const bool alone = info->field_pictures || strcmp(info->codec, "mpeg4") == 0;
-    return alone ? 1 : wanted_threads(info, options);
+    const bool one = info->field_pictures || model_of(info->codec)->traits & ONE_THREAD;
+    return one ? 1 : wanted_threads(info, options);
 }
 
 /* What was turned down, in words. */

@@ -312,8 +312,9 @@ static void pixels(const bs_taps component[3], const int32_t *x, const int32_t *
     const __m256i twice = _mm256_setr_epi32(0, 0, 1, 1, 2, 2, 3, 3);
     const __m256i even = _mm256_setr_epi32(0, 0, 0, 0, 2, 2, 2, 2), odd = _mm256_setr_epi32(1, 1, 1, 1, 3, 3, 3, 3);
     const int32_t last = (t->width - 1) * t->step + most + 1 - 8; /* from there eight bytes can be read */
+    const int fast = fits_offsets(t, 8 - most) && t->height > 1 ? count : 0;
     int i = 0;
-    for (; fits_offsets(t, 8 - most) && t->height > 1 && i + 8 <= count; i += 8) {
+    for (; i + 8 <= fast; i += 8) {
         __m256i ax, ay;
         const __m256i x0 = first_tap(_mm256_loadu_si256((const __m256i *)(x + i)), t->frac_x, t->width, &ax);
         const __m256i y0 = first_tap(_mm256_loadu_si256((const __m256i *)(y + i)), t->frac_y, t->height, &ay);

@@ -226,7 +226,8 @@ static int later_than(const bs_skipper *s, const AVPacket *packet)
     return later;
 }
 
-void bs_skipper_put(bs_skipper *s, AVPacket *packet)
+/* Whether a packet may be left out where its frame is not wanted. Steps back where frames are not one to one. */
+static bool examine(bs_skipper *s, const AVPacket *packet)
 {
     const contents c = contents_of(s, packet);
     const int later = later_than(s, packet);
@@ -240,8 +241,14 @@ void bs_skipper_put(bs_skipper *s, AVPacket *packet)
     s->reordered |= later > 0;
     if ((s->reordered && !s->order_told) || later > HELD_BACK) /* the latter: time begins anew */
         s->stopped = true;
+    return c.dispensable;
+}
+
+void bs_skipper_put(bs_skipper *s, AVPacket *packet)
+{
+    const bool can_go = !s->stopped && examine(s, packet);
     const int at = (s->first + s->count++) % AHEAD;
-    s->can_go[at] = c.dispensable;
+    s->can_go[at] = can_go;
     av_packet_move_ref(s->ahead[at], packet);
 }
 
