@@ -20,6 +20,8 @@ typedef struct exporter {
     int person;
     int64_t frames; /* in the document */
     int64_t row;
+    bool met;    /* the person */
+    int highest; /* number of any; -1: there is nobody */
     double rate; /* analysed frames per second */
     bs_sink sink;
     bs_csv_writer *csv;
@@ -131,9 +133,13 @@ static bs_status put_trc(exporter *e, const frame *f, bs_error *err)
 {
     bs_sink *s = &e->sink;
     const bs_person *person = NULL;
-    for (int i = 0; i < f->result->people; i++)
-        if (f->result->person[i].id == e->person)
+    for (int i = 0; i < f->result->people; i++) {
+        const int id = f->result->person[i].id;
+        if (id == e->person)
             person = &f->result->person[i];
+        e->highest = id > e->highest ? id : e->highest;
+    }
+    e->met |= person != NULL;
     bs_sink_int(s, ++e->row);
     bs_sink_text(s, "\t");
     bs_sink_seconds(s, f->time_us);
@@ -150,6 +156,16 @@ static bs_status put_trc(exporter *e, const frame *f, bs_error *err)
     }
     bs_sink_text(s, "\n");
     return bs_sink_status(s, err);
+}
+
+static bs_status end_trc(exporter *e, bs_error *err)
+{
+    if (e->highest < 0)
+        return bs_fail(err, BS_ERR_INPUT, "nobody was found in the video: there are no landmarks to export");
+    if (!e->met)
+        return bs_fail(err, BS_ERR_USAGE, "there is no person %d in the pose data; the highest number is %d", e->person,
+                       e->highest);
+    return bs_sink_flush(&e->sink, err);
 }
 
 static bs_status end_sink(exporter *e, bs_error *err)
@@ -194,7 +210,7 @@ static const struct format {
     bs_status (*put)(exporter *e, const frame *f, bs_error *err);
     bs_status (*end)(exporter *e, bs_error *err);
 } formats[BS_EXPORT_FORMATS] = {
-    [BS_EXPORT_TRC] = {"trc", begin_trc, put_trc, end_sink},
+    [BS_EXPORT_TRC] = {"trc", begin_trc, put_trc, end_trc},
     [BS_EXPORT_CSV] = {"csv", begin_csv, put_csv, end_csv},
     [BS_EXPORT_JSONL] = {"jsonl", begin_jsonl, put_jsonl, end_sink},
 };
@@ -268,6 +284,7 @@ bs_status bs_export(int in, int out, bs_export_format format, int person, bs_err
     if (!e)
         return bs_fail(err, BS_ERR_NOMEM, "no memory to export");
     e->person = person;
+    e->highest = -1;
     bs_sink_init(&e->sink, out, "the exported file");
     bs_status status = survey(in, e, err);
     if (status == BS_OK)
