@@ -1,5 +1,6 @@
 /* bodyscript process: videos and photos in, result folders out. */
 #include <errno.h>
+#include <fcntl.h>
 #include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
@@ -147,10 +148,13 @@ static bs_status write_metadata(const process_args *args, const cli_results *res
     return bs_metadata_write(results->fd[CLI_METADATA], &metadata, err);
 }
 
-static bs_status check_size(const process_args *args, const char *path, bs_error *err)
+/* Once, so that what is looked at, processed and hashed is one file, whatever takes its name meanwhile. What is not one
+ * the reader refuses; a pipe without a writer does not stop us. */
+static bs_status open_input(const process_args *args, const char *path, bs_input *input, bs_error *err)
 {
     struct stat st;
-    if (stat(path, &st) < 0)
+    *input = (bs_input){.path = path, .fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK), .name = path};
+    if (input->fd < 0 || fstat(input->fd, &st) < 0)
         return bs_fail(err, BS_ERR_INPUT, "'%s' cannot be opened: %s", path, strerror(errno));
     if (args->max_size && st.st_size > args->max_size)
         return bs_fail(err, BS_ERR_LIMIT, "'%s' has %.1f MB, and MAX_VIDEO_SIZE_MB allows %.0f", path,
@@ -163,9 +167,7 @@ static bs_status look(const process_args *args, const bs_input *input, bs_video_
 {
     const cli_job_options *job = &args->job;
     bs_estimate_parts parts;
-    bs_status status = check_size(args, input->path, err);
-    if (status == BS_OK)
-        status = cli_inputs_probe(input, job->process.memory_limit, info, err);
+    bs_status status = cli_inputs_probe(input, job->process.memory_limit, info, err);
     if (status != BS_OK)
         return status;
     const bs_outputs outputs = cli_job_options_outputs(job, info->photo);
@@ -177,22 +179,21 @@ static bool interrupted(void *opaque)
     return cli_interrupted();
 }
 
-/* On success the results are at their places and `folder`, the caller's to free, names where. */
-static bs_status process_file(const process_args *args, bs_models *models, const char *path, const char *name,
-                              cli_progress *progress, bs_summary *summary, char **folder, bs_error *err)
+static bs_status process_input(const process_args *args, bs_models *models, const bs_input *input, const char *name,
+                               cli_progress *progress, bs_summary *summary, char **folder, bs_error *err)
 {
-    const bs_input input = {.path = path, .fd = -1, .name = path};
+    const char *const path = input->path;
     const bs_callbacks callbacks = {cli_progress_report, interrupted, cli_progress_note, progress};
     bs_video_info info;
     cli_results results;
-    bs_status status = look(args, &input, &info, err);
+    bs_status status = look(args, input, &info, err);
     if (status == BS_OK)
         status = cli_results_open(&results, args->output, name, path, wanted_files(args, &info), err);
     if (status != BS_OK)
         return status;
     results.png = args->job.process.png;
     bs_outputs outputs = outputs_of(args, &results);
-    status = bs_process(models, &input, &args->job.process, &outputs, &callbacks, summary, err);
+    status = bs_process(models, input, &args->job.process, &outputs, &callbacks, summary, err);
     if (status == BS_OK)
         status = write_metadata(args, &results, path, summary, models, err);
     if (status == BS_OK && cli_interrupted())
@@ -202,6 +203,19 @@ static bs_status process_file(const process_args *args, bs_models *models, const
     if (status == BS_OK && !(*folder = strdup(results.folder)))
         status = bs_fail(err, BS_ERR_NOMEM, "no memory for a path");
     cli_results_drop(&results);
+    return status;
+}
+
+/* On success the results are at their places and `folder`, the caller's to free, names where. */
+static bs_status process_file(const process_args *args, bs_models *models, const char *path, const char *name,
+                              cli_progress *progress, bs_summary *summary, char **folder, bs_error *err)
+{
+    bs_input input;
+    bs_status status = open_input(args, path, &input, err);
+    if (status == BS_OK)
+        status = process_input(args, models, &input, name, progress, summary, folder, err);
+    if (input.fd >= 0)
+        close(input.fd);
     return status;
 }
 
