@@ -63,14 +63,22 @@ struct bs_mp4 {
 
 /* -- bytes ---------------------------------------------------------------------------------------------- */
 
+/* Of a write that wrote `done` bytes: none without an error would be none for ever. */
+static void note_failure(bs_mp4 *m, ssize_t done)
+{
+    if (done == 0)
+        m->error = ENOSPC;
+    else if (done < 0 && errno != EINTR)
+        m->error = errno;
+}
+
 static void flush(bs_mp4 *m)
 {
     const uint8_t *data = m->out;
     int64_t at = m->position - (int64_t)m->pending;
     while (m->pending && !m->error) {
         const ssize_t done = pwrite(m->fd, data, m->pending, at);
-        if (done < 0 && errno != EINTR)
-            m->error = errno;
+        note_failure(m, done);
         if (done > 0) {
             data += done;
             at += done;
@@ -894,8 +902,7 @@ static bs_status move_up(bs_mp4 *m, int64_t from, int64_t end, int64_t shift, bs
         }
         for (size_t done = 0; done < size && !m->error;) {
             const ssize_t put_now = pwrite(m->fd, block + done, size - done, end + shift + (int64_t)done);
-            if (put_now < 0 && errno != EINTR)
-                m->error = errno;
+            note_failure(m, put_now);
             done += put_now > 0 ? (size_t)put_now : 0;
         }
     }
