@@ -28,6 +28,7 @@ enum {
     BS_MAX_HIDDEN = 64,                  /* parts of a file that the demuxer is kept from */
     BS_MAX_HEADER_BYTES = 64 << 20,      /* read at most to know what a file is */
     BS_MAX_VIDEO_PIXELS = 8192 * 8192,   /* of one coded picture of a video, unless options say otherwise */
+    BS_MAX_SIDE = 32767,                 /* pixels, stored and shown */
     BS_MAX_PHOTO_PIXELS = 16000 * 16000, /* libav itself ends at 16,384 × 16,384 */
 };
 
@@ -63,6 +64,10 @@ typedef struct bs_av_input {
  * must stay where it is until it is closed: the AVIOContext points to it. */
 bs_status bs_av_input_open(bs_av_input *in, const bs_input *input, int64_t max_pixels, bs_error *err);
 void bs_av_input_close(bs_av_input *in);
+
+/* BS_ERR_LIMIT where a side of what is shown is too long: pixels that are not square make it up to four times as long.
+ */
+bs_status bs_av_check_shown(const bs_av_input *in, int width, int height, bs_error *err);
 
 /* A stream without a container is all packets, and a parser gathers until one ends; a container may hold other things
  * in between. */

@@ -30,7 +30,6 @@ enum {
     PROBE_BYTES = 1 << 20,
     MAX_RAW_BYTES = 8 << 20,  /* of a stream without a container, to know what it is */
     MAX_READ_BYTES = 1 << 20, /* at once, and between two questions whether memory has grown too much */
-    MAX_SIDE = 32767,         /* pixels */
     MAX_SCANS = 500,          /* of a JPEG: encoders write ten or so, each costs as much as a picture */
 };
 
@@ -175,14 +174,22 @@ static bs_status open_file(bs_av_input *in, const bs_input *input, bs_error *err
     return BS_OK;
 }
 
+bs_status bs_av_check_shown(const bs_av_input *in, int width, int height, bs_error *err)
+{
+    if (width > BS_MAX_SIDE || height > BS_MAX_SIDE)
+        return bs_fail(err, BS_ERR_LIMIT, "'%s' is to be shown in %d × %d pixels; a side has at most %d", in->name,
+                       width, height, BS_MAX_SIDE);
+    return BS_OK;
+}
+
 static bs_status check_pixels(const bs_av_input *in, int width, int height, int64_t max_pixels, bs_error *err)
 {
     if (width <= 0 || height <= 0)
         return bs_fail(err, BS_ERR_INPUT, "'%s' does not say how large its picture is: it is damaged or not a video",
                        in->name);
-    if (width > MAX_SIDE || height > MAX_SIDE)
+    if (width > BS_MAX_SIDE || height > BS_MAX_SIDE)
         return bs_fail(err, BS_ERR_LIMIT, "'%s' claims pictures of %d × %d pixels; a side has at most %d", in->name,
-                       width, height, MAX_SIDE);
+                       width, height, BS_MAX_SIDE);
     if ((int64_t)width * height > max_pixels)
         return bs_fail(err, BS_ERR_LIMIT, "'%s' claims pictures of %d × %d pixels; at most %.1f megapixels are taken",
                        in->name, width, height, (double)max_pixels / 1e6);
@@ -467,7 +474,7 @@ static bs_status open_video(bs_av_input *in, int64_t max_pixels, bs_error *err)
     if (status)
         return status;
     describe_video(in);
-    return BS_OK;
+    return bs_av_check_shown(in, in->info.width, in->info.height, err);
 }
 
 bs_status bs_av_input_open(bs_av_input *in, const bs_input *input, int64_t max_pixels, bs_error *err)

@@ -67,6 +67,11 @@ static bool check_size(bs_video_reader *r, enum AVPixelFormat format, int coded_
                 r->in.name, coded_width, coded_height, (double)r->options.max_pixels / 1e6);
         r->too_large = true;
     }
+    if (!r->too_large && (width > BS_MAX_SIDE || height > BS_MAX_SIDE)) {
+        bs_fail(&r->size_error, BS_ERR_LIMIT, "'%s' has pictures of %d × %d pixels inside; a side has at most %d",
+                r->in.name, coded_width, coded_height, BS_MAX_SIDE);
+        r->too_large = true;
+    }
     if (!r->too_large && bytes > r->most_bytes) {
         r->most_bytes = bytes;
         r->too_large = r->options.larger &&
@@ -426,6 +431,11 @@ static bs_status wrap_picture(bs_video_reader *r, bs_video_frame **out, bs_error
     };
     bs_displayed_size(picture->width, picture->height, picture->sample_aspect_ratio, bs_frame_orientation(picture),
                       &frame->width, &frame->height);
+    const bs_status status = bs_av_check_shown(&r->in, frame->width, frame->height, err);
+    if (status) {
+        bs_video_frame_unref(&frame);
+        return status;
+    }
     if (r->report.frames == 0 && r->sound)
         bs_sound_set_origin(r->sound, r->clock.origin_us);
     count_frame(r, frame);

@@ -284,7 +284,11 @@ void bs_photo_canvas_size(int width, int height, int max_width, int *canvas_widt
 
 void bs_canvas_size(int width, int height, int max_width, int *canvas_width, int *canvas_height)
 {
-    bs_photo_canvas_size(width, height, max_width, canvas_width, canvas_height);
+    enum { MOST_SIDE = 16384 }; /* that libx264 takes */
+    bs_photo_canvas_size(width, height, max_width > 0 && max_width < MOST_SIDE ? max_width : MOST_SIDE, canvas_width,
+                         canvas_height);
+    if (*canvas_height > MOST_SIDE)
+        bs_photo_canvas_size(*canvas_height, *canvas_width, MOST_SIDE, canvas_height, canvas_width);
     *canvas_width = even(*canvas_width);
     *canvas_height = even(*canvas_height);
 }

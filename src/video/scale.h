@@ -27,8 +27,8 @@ bs_status bs_video_frame_image(bs_video_scaler *scaler, const bs_video_frame *fr
  * scaler's next call of this function. */
 bs_status bs_video_frame_rgb(bs_video_scaler *scaler, const bs_video_frame *frame, bs_image *out, bs_error *err);
 
-/* The size of the canvas for a displayed size: at most max_width wide (0: no bound), aspect kept, even, never
- * larger than the picture (but for the rounding to even), at least 2 × 2. */
+/* The size of the canvas for a displayed size: at most max_width wide (0: no bound), neither side longer than the
+ * encoder takes, aspect kept, even, never larger than the picture (but for the rounding to even), at least 2 × 2. */
 void bs_canvas_size(int width, int height, int max_width, int *canvas_width, int *canvas_height);
 
 /* The same without the rounding to even: JPEG has pictures of any size. */

@@ -243,6 +243,7 @@ static void a_canvas_is_even_and_never_wider_than_asked(void **state)
     } cases[] = {
         {bs_canvas_size, 1920, 1080, 720, {720, 404}},      {bs_canvas_size, 427, 241, 720, {426, 240}},
         {bs_canvas_size, 1080, 1920, 0, {1080, 1920}},      {bs_canvas_size, 1, 1, 720, {2, 2}},
+        {bs_canvas_size, 64, 20000, 720, {52, 16384}},      {bs_canvas_size, 20000, 40, 0, {16384, 32}},
         {bs_canvas_size_within, 360, 640, 320, {180, 320}}, {bs_canvas_size_within, 720, 404, 320, {320, 180}},
     };
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
