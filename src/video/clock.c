@@ -27,12 +27,19 @@ int64_t bs_clock_next(bs_clock *clock, int64_t raw_us)
 {
     if (!clock->started) {
         clock->started = true;
-        clock->origin_us = raw_us == BS_NO_TIME ? 0 : raw_us;
+        clock->timed = raw_us != BS_NO_TIME;
+        clock->origin_us = clock->timed ? raw_us : 0;
         clock->repaired += raw_us == BS_NO_TIME;
         return clock->last_us = 0;
     }
     if (raw_us == BS_NO_TIME)
         return repair(clock, clock->step_us);
+    if (!clock->timed) {
+        clock->timed = true;
+        clock->last_us += clock->step_us;
+        clock->origin_us = difference(raw_us, clock->last_us);
+        return clock->last_us;
+    }
 
     const int64_t time = difference(raw_us, clock->origin_us) + clock->shift_us;
     const int64_t step = time - clock->last_us;
@@ -53,4 +60,9 @@ int64_t bs_clock_next(bs_clock *clock, int64_t raw_us)
     }
     clock->suspect_us = raw_us;
     return repair(clock, clock->step_us);
+}
+
+int64_t bs_clock_origin(const bs_clock *clock)
+{
+    return difference(clock->origin_us, clock->shift_us);
 }

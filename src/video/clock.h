@@ -12,19 +12,22 @@
 #define BS_NO_TIME INT64_MIN
 
 typedef struct bs_clock {
-    int64_t step_us;  /* what one frame usually lasts; > 0 */
-    int64_t leap_us;  /* a step ahead of more than this is a fault, not a gap */
-    int64_t repaired; /* time stamps that were not taken as they came */
-    bool started;
-    int64_t origin_us;  /* raw time of the first frame */
-    int64_t shift_us;   /* added to raw times since the last leap */
-    int64_t last_us;    /* what was given last */
-    int64_t suspect_us; /* raw time that was refused last, or BS_NO_TIME */
+    int64_t step_us;     /* what one frame usually lasts; > 0 */
+    int64_t leap_us;     /* a step ahead of more than this is a fault, not a gap */
+    int64_t repaired;    /* time stamps that were not taken as they came */
+    bool started, timed; /* timed: a frame has told its time */
+    int64_t origin_us;   /* raw time of the first frame; where it has none, what the first one that has leads back to */
+    int64_t shift_us;    /* added to raw times since the last leap */
+    int64_t last_us;     /* what was given last */
+    int64_t suspect_us;  /* raw time that was refused last, or BS_NO_TIME */
 } bs_clock;
 
 void bs_clock_init(bs_clock *clock, int64_t step_us, int64_t leap_us);
 
 /* The time of the next frame, from 0, for its raw time in microseconds (BS_NO_TIME: it has none). */
 int64_t bs_clock_next(bs_clock *clock, int64_t raw_us);
+
+/* The raw time that counts as 0 just now: what else has the frames' timeline is less by it. */
+int64_t bs_clock_origin(const bs_clock *clock);
 
 #endif

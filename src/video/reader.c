@@ -436,8 +436,8 @@ static bs_status wrap_picture(bs_video_reader *r, bs_video_frame **out, bs_error
         bs_video_frame_unref(&frame);
         return status;
     }
-    if (r->report.frames == 0 && r->sound)
-        bs_sound_set_origin(r->sound, r->clock.origin_us);
+    if (r->sound && r->clock.timed)
+        bs_sound_set_origin(r->sound, bs_clock_origin(&r->clock), frame->time_us);
     count_frame(r, frame);
     *out = frame;
     return BS_OK;

@@ -34,7 +34,6 @@ enum {
     KEY_SECONDS = 2, /* at most between places to seek to */
     SOUND_SPAN_US = 500000,
     SOUND_JITTER_PER_SECOND = 20, /* 1/20 s: time stamps of containers are coarser than sound */
-    SOUND_LEAP_SECONDS = 10,      /* a gap of more is a clock that jumped */
     FALLBACK_DURATION = BS_MP4_TIMESCALE / 25,
 };
 
@@ -53,8 +52,8 @@ struct bs_video_writer {
     AVCodecParameters *sound_format;
     int sound_rate;
     bool sound_started;
+    bool sound_anew;        /* a new timeline of it begins, and none of it was written */
     int64_t sound_next;     /* where the next packet is expected, in sound_rate */
-    int64_t sound_shift;    /* of a clock that jumped */
     int64_t sound_duration; /* of the last packet */
     bs_sound_packet *ahead; /* taken from the queue, not yet due */
     char sound_note[160];
@@ -222,22 +221,24 @@ static bs_status open_encoder(bs_video_writer *w, const AVFrame *canvas, bs_erro
 
 /* -- sound ---------------------------------------------------------------------------------------------- */
 
-/* Where a packet belongs: where the one before it ended, unless the file says so by more than its stamps' grain. */
+/* Where a packet belongs: where the one before it ended, unless the file says so by more than its stamps' grain. A new
+ * timeline begins where it says. */
 static int64_t place_sound(bs_video_writer *w, int64_t time_us)
 {
     if (time_us == BS_NO_TIME)
         return w->sound_next;
-    int64_t at = av_rescale(time_us, w->sound_rate, 1000000) + w->sound_shift;
-    if (!w->sound_started) {
+    const int64_t at = av_rescale(time_us, w->sound_rate, 1000000);
+    if (!w->sound_started)
         w->sound_next = at;
-        return at;
-    }
     const int64_t gap = at - w->sound_next;
-    if (llabs(gap) > (int64_t)w->sound_rate * SOUND_LEAP_SECONDS) {
-        w->sound_shift -= gap;
-        return w->sound_next;
-    }
-    return gap > w->sound_rate / SOUND_JITTER_PER_SECOND ? at : w->sound_next;
+    return gap > (w->sound_anew ? 0 : w->sound_rate / SOUND_JITTER_PER_SECOND) ? at : w->sound_next;
+}
+
+/* Whether a packet of a new timeline lies more than half where the old one's sound is. */
+static bool is_over(const bs_video_writer *w, int64_t time_us, int64_t duration)
+{
+    return w->sound_anew && w->sound_started && time_us != BS_NO_TIME &&
+           av_rescale(time_us, w->sound_rate, 1000000) + duration / 2 < w->sound_next;
 }
 
 static int64_t duration_of(const bs_video_writer *w, const AVPacket *packet)
@@ -279,17 +280,19 @@ static bs_status write_sound_packet(bs_video_writer *w, bs_sound_packet *item, b
     if (av_bsf_send_packet(w->filter, item->packet) < 0)
         return BS_OK; /* a damaged packet: the next one may be whole */
     bs_status status = BS_OK;
+    w->sound_anew |= item->anew;
     while (!status && w->sound && av_bsf_receive_packet(w->filter, w->packet) >= 0) {
         note_description(w, w->packet);
         const int64_t duration = duration_of(w, w->packet);
         const int64_t at = place_sound(w, item->time_us);
-        const bool heard = at + duration > 0;
+        const bool heard = at + duration > 0 && !is_over(w, item->time_us, duration);
         if (heard && !w->sound_started)
             status = start_sound(w, err);
         if (!status && heard && w->sound) {
             status = bs_mp4_write_sound(w->mp4, w->packet->data, (size_t)w->packet->size, at, err);
             w->sound_duration = duration;
             w->sound_next = at + duration;
+            w->sound_anew = false;
         }
         av_packet_unref(w->packet);
     }
@@ -302,7 +305,7 @@ static bs_status write_sound(bs_video_writer *w, int64_t until_us, bs_error *err
     bs_status status = BS_OK;
     while (!status && w->sound) {
         if (!w->ahead)
-            w->ahead = bs_sound_take(w->sound);
+            w->ahead = bs_sound_take(w->sound, until_us);
         if (!w->ahead || (w->ahead->time_us != BS_NO_TIME && w->ahead->time_us >= until_us))
             break;
         bs_sound_packet *const item = w->ahead;

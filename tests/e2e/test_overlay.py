@@ -151,17 +151,38 @@ class Overlay(kit.Case):
                     out = self.result(clip, "--max-video-duration-seconds", 0) / "output.mp4"
                     self.assertLess(abs(self.flash(out) - self.beep(out)), 0.06)
 
-    @staticmethod
-    def flash(path):
-        told = subprocess.run(["ffmpeg", "-nostdin", "-copyts", "-i", path, "-vf", "blackdetect=d=0.1:pic_th=0.9", "-an", "-f", "null", "-"],
-                              capture_output=True, text=True).stderr
-        return min(float(t) for t in re.findall(r"black_end:([\d.]+)", told))
+    def test_sound_of_joined_files_stays_in_time(self):
+        """Where time begins anew, sound goes on by as much as the pictures do, however long it was in the part before."""
+        part, clip = self.tmp / "part.ts", self.tmp / "joined.ts"
+        kit.ffmpeg("-f", "lavfi", "-i", "color=black:s=160x96:r=25:d=1.2,drawbox=c=white:t=fill:enable='between(t,0.8,0.96)'", "-f",
+                   "lavfi", "-i", "aevalsrc='0.5*sin(2000*PI*t)*between(t,0.8,0.96)':d=1.27", "-c:v", "libx264", "-bf", 2, "-c:a",
+                   "aac", part)
+        clip.write_bytes(part.read_bytes() * 4)
+        out = self.result(clip, "--max-video-duration-seconds", 0) / "output.mp4"
+        flashes, beeps = self.flashes(out), self.beeps(out)
+        self.assertEqual(len(flashes), len(beeps))
+        self.assertGreaterEqual(len(flashes), 4)  # and where either ends, which ffmpeg may tell as well
+        self.assertLess(max(abs(a - b) for a, b in zip(flashes[:4], beeps)), 0.05)
+
+    @classmethod
+    def flash(cls, path):
+        return min(cls.flashes(path))
+
+    @classmethod
+    def beep(cls, path):
+        return min(cls.beeps(path))
 
     @staticmethod
-    def beep(path):
+    def flashes(path):
+        told = subprocess.run(["ffmpeg", "-nostdin", "-copyts", "-i", path, "-vf", "blackdetect=d=0.1:pic_th=0.9", "-an", "-f", "null", "-"],
+                              capture_output=True, text=True).stderr
+        return [float(t) for t in re.findall(r"black_end:([\d.]+)", told)]
+
+    @staticmethod
+    def beeps(path):
         told = subprocess.run(["ffmpeg", "-nostdin", "-copyts", "-i", path, "-af", "silencedetect=n=0.05:d=0.3", "-vn", "-f", "null", "-"],
                               capture_output=True, text=True).stderr
-        return min(float(t) for t in re.findall(r"silence_end: ([\d.]+)", told))
+        return [float(t) for t in re.findall(r"silence_end: ([\d.]+)", told)]
 
     def test_the_skeleton_is_where_the_rows_say(self):
         """Between two analysed frames too: the overlay differs from the input near the hips, and not far away."""

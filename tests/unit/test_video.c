@@ -54,6 +54,7 @@ static void a_missing_time_is_one_step_on(void **state)
 {
     CHECK_CLOCK(1, {0, 0}, {BS_NO_TIME, 40000}, {80000, 80000});
     CHECK_CLOCK(2, {BS_NO_TIME, 0}, {BS_NO_TIME, 40000});
+    CHECK_CLOCK(2, {BS_NO_TIME, 0}, {BS_NO_TIME, 40000}, {0, 80000}, {41000, 121000});
 }
 
 static void repeated_and_backward_times_move_no_other_frame(void **state)
@@ -395,10 +396,10 @@ static int64_t time_of_sound(int64_t stamp, int64_t origin_us)
     AVPacket *packet = av_packet_alloc();
     assert_true(parameters && packet);
     assert_int_equal(bs_sound_open(&sound, parameters, (AVRational){1, 1000}, &err), BS_OK);
-    bs_sound_set_origin(sound, origin_us);
+    bs_sound_set_origin(sound, origin_us, 0);
     packet->pts = stamp;
     assert_int_equal(bs_sound_push(sound, packet, &err), BS_OK);
-    bs_sound_packet *item = bs_sound_take(sound);
+    bs_sound_packet *item = bs_sound_take(sound, 0);
     assert_non_null(item);
     const int64_t time_us = item->time_us;
     bs_sound_packet_free(item);
