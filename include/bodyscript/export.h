@@ -22,8 +22,8 @@ const char *bs_export_format_name(bs_export_format format); /* "trc", "csv", "js
 bs_status bs_export_format_find(const char *name, bs_export_format *out, bs_error *err);
 
 /* From the JSON document on `in` (a regular file, read from its start) to `out`. `person`: whose landmarks a format of
- * one person holds; BS_ERR_USAGE where there is no such person. BS_ERR_INPUT where `in` is not a whole pose_data.json, and
- * where such a format finds nobody at all. What was written until a failure is of no use. */
+ * one person holds; BS_ERR_USAGE where there is no such person. BS_ERR_INPUT where `in` is not a whole pose_data.json,
+ * and where such a format finds nobody at all. What was written until a failure is of no use. */
 bs_status bs_export(int in, int out, bs_export_format format, int person, bs_error *err);
 
 #ifdef __cplusplus
