@@ -9,6 +9,7 @@
 #include <bodyscript/metadata.h>
 #include <bodyscript/pipeline.h>
 #include <bodyscript/pose.h>
+#include <bodyscript/sha256.h>
 #include <bodyscript/status.h>
 #include <bodyscript/version.h>
 #include <bodyscript/video.h>

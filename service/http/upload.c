@@ -12,6 +12,8 @@
 #include <strings.h>
 #include <unistd.h>
 
+#include <bodyscript/sha256.h>
+
 #include "service/http/internal.h"
 #include "service/http/multipart.h"
 #include "service/http/sniff.h"
@@ -29,6 +31,8 @@ struct bs_upload {
     bs_job job;
     uint64_t max_bytes, file_bytes, received;
     bool in_file, has_file, too_large;
+    bool keyed;                /* it may be the repetition of an earlier one, which its hash will tell */
+    bs_sha256 sha;             /* of the file so far, where it is */
     const struct field *field; /* the part that arrives; neither file nor field: dropped */
     char value[FIELD_SIZE];
     size_t value_length;
@@ -236,7 +240,11 @@ static bs_status take_file(bs_request *r, const char *data, size_t size, bs_erro
     bs_status status = BS_OK;
     if (!u->sniffed && u->file_bytes >= sizeof(u->head))
         status = check_kind(u, err);
-    return status ? status : write_all(u->incoming.fd, data, size, err);
+    if (status)
+        return status;
+    if (u->keyed)
+        bs_sha256_update(&u->sha, data, size);
+    return write_all(u->incoming.fd, data, size, err);
 }
 
 static bs_status part_data(void *opaque, const void *data, size_t size, bs_error *err)
@@ -331,11 +339,21 @@ static bool idempotency_key(bs_request *r, const char **key)
     return true;
 }
 
-/* Whether the body, which was not read, can be a form with a file of this size. */
-static bool can_hold(const bs_request *r, int64_t file_size)
+/* Whether the body, which is not read yet, can be a form with the file that came with this key before. Such a one is
+ * taken in even where no further job is: it becomes none, and only its bytes tell whether it is that file. */
+static bool is_repetition(bs_request *r, const char *key)
 {
-    uint64_t size = (uint64_t)file_size;
+    bs_job job;
+    if (!key || bs_store_find(r->http->store, key, &job, NULL) != BS_OK)
+        return false;
+    uint64_t size = (uint64_t)job.file_size;
     return r->declared != UINT64_MAX && r->declared > size && r->declared - size <= BS_HTTP_MULTIPART_OVERHEAD;
+}
+
+/* Stores before version 3 kept no hash. */
+static bool is_same_file(const bs_job *a, const bs_job *b)
+{
+    return a->file_size == b->file_size && (!a->input_sha256[0] || !strcmp(a->input_sha256, b->input_sha256));
 }
 
 /* Whether an upload can be taken in now; else answered. */
@@ -344,7 +362,6 @@ static bool admitted(bs_request *r)
     bs_http *http = r->http;
     bs_verdict verdict = {0};
     const char *key;
-    bs_job job;
     if (!idempotency_key(r, &key))
         return false;
     if (atomic_load(&http->refusing)) {
@@ -353,13 +370,10 @@ static bool admitted(bs_request *r)
         verdict = (bs_verdict){.refusal = BS_REFUSAL_CAPACITY, .retry_after = UPLOADS_RETRY_SECONDS};
         snprintf(verdict.detail, sizeof(verdict.detail), "Server at capacity: %d uploads arrive at the moment",
                  BS_HTTP_UPLOADS);
-    } else if (bs_worker_admits(http->worker, &verdict)) {
+    } else if (bs_worker_admits(http->worker, &verdict) || is_repetition(r, key)) {
         return true;
     }
-    if (key && bs_store_find(http->store, key, &job, NULL) == BS_OK && can_hold(r, job.file_size))
-        answer_job(r, &job, true);
-    else
-        answer_verdict(r, &verdict);
+    answer_verdict(r, &verdict);
     return false;
 }
 
@@ -387,6 +401,8 @@ bool bs_upload_begin(bs_request *r)
     }
     u->incoming.fd = -1;
     u->max_bytes = max;
+    u->keyed = bs_request_header(r, "Idempotency-Key") != NULL;
+    bs_sha256_init(&u->sha);
     atomic_fetch_add(&http->uploads, 1);
     bs_multipart_sink sink = {begin_part, part_data, part_over, r};
     bs_status status = bs_multipart_open(&u->multipart, bs_request_header(r, "Content-Type"), &sink, &err);
@@ -472,6 +488,8 @@ void bs_handle_upload(bs_request *r)
     const char *key = bs_request_header(r, "Idempotency-Key");
 
     u->job.file_size = (int64_t)u->file_bytes;
+    if (u->keyed)
+        bs_sha256_hex(&u->sha, u->job.input_sha256);
     bs_status status = bs_artifacts_accept(http->artifacts, &u->incoming, u->job.id, &err);
     if (status) {
         bs_answer_failure(r, status, &err);
@@ -487,7 +505,7 @@ void bs_handle_upload(bs_request *r)
     }
     if (before)
         bs_artifacts_remove(http->artifacts, u->job.id, NULL);
-    if (before && job.file_size != u->job.file_size) { /* whoever guesses a key is not handed another's job */
+    if (before && !is_same_file(&job, &u->job)) { /* whoever guesses a key is not handed another's job */
         bs_answer_error(r, MHD_HTTP_UNPROCESSABLE_CONTENT, "The Idempotency-Key was given with another file before");
         return;
     }

@@ -16,6 +16,7 @@
 #include <stdint.h>
 
 #include <bodyscript/pose.h>
+#include <bodyscript/sha256.h>
 #include <bodyscript/status.h>
 
 #include "settings/settings.h"
@@ -60,7 +61,8 @@ typedef struct bs_job {
     bs_job_state state;
     char filename[256]; /* as the user named it, cleaned (bs_text_clean): to be shown, never a path */
     int64_t file_size;
-    bool photo; /* the input is a single picture */
+    char input_sha256[BS_SHA256_HEX]; /* of an upload with an Idempotency-Key, else "" */
+    bool photo;                       /* the input is a single picture */
     bs_job_options options;
     int progress;                        /* per cent */
     char message[256];                   /* one sentence for a person */

@@ -15,7 +15,7 @@
 
 #include "service/jobs/store.h"
 
-enum { SCHEMA_VERSION = 2, BUSY_TIMEOUT_MS = 10000 };
+enum { SCHEMA_VERSION = 3, BUSY_TIMEOUT_MS = 10000 };
 
 /* X(kind, column, field of bs_job): the columns that a job is read from and inserted with. */
 /* clang-format off */
@@ -24,6 +24,7 @@ enum { SCHEMA_VERSION = 2, BUSY_TIMEOUT_MS = 10000 };
     X(NUMBER, state, state) \
     X(TEXT, filename, filename) \
     X(NUMBER, file_size, file_size) \
+    X(TEXT, input_sha256, input_sha256) \
     X(NUMBER, photo, photo) \
     X(NUMBER, mode, options.mode) \
     X(NUMBER, model, options.model) \
@@ -67,8 +68,9 @@ enum { SCHEMA_VERSION = 2, BUSY_TIMEOUT_MS = 10000 };
 /* Column types follow from what is stored; AUTOINCREMENT, so that a place in the queue is never given twice. */
 static const char schema_sql[] =
     "CREATE TABLE jobs(seq INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, state INTEGER NOT NULL,"
-    "filename TEXT NOT NULL, file_size INTEGER NOT NULL, photo INTEGER NOT NULL, mode INTEGER NOT NULL,"
-    "model INTEGER NOT NULL, interval INTEGER NOT NULL, people INTEGER NOT NULL, max_width INTEGER NOT NULL,"
+    "filename TEXT NOT NULL, file_size INTEGER NOT NULL, input_sha256 TEXT NOT NULL, photo INTEGER NOT NULL,"
+    "mode INTEGER NOT NULL, model INTEGER NOT NULL, interval INTEGER NOT NULL, people INTEGER NOT NULL, max_width "
+    "INTEGER NOT NULL,"
     "max_duration_us INTEGER NOT NULL, exact INTEGER NOT NULL, save_frames INTEGER NOT NULL, png INTEGER NOT NULL,"
     "no_video INTEGER NOT NULL, progress INTEGER NOT NULL, message TEXT NOT NULL, current_frame INTEGER NOT NULL,"
     "total_frames INTEGER NOT NULL, created_us INTEGER NOT NULL, started_us INTEGER NOT NULL,"
@@ -79,11 +81,14 @@ static const char schema_sql[] =
     "lease_until_us INTEGER NOT NULL, idempotency_key TEXT UNIQUE);"
     "CREATE INDEX jobs_by_state ON jobs(state, seq);"
     "CREATE TABLE totals(name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;"
-    "PRAGMA user_version = 2;";
+    "PRAGMA user_version = 3;";
 
-/* A server's death counted as an attempt in version 1. */
-static const char from_version_1_sql[] = "ALTER TABLE jobs ADD COLUMN interruptions INTEGER NOT NULL DEFAULT 0;"
-                                         "PRAGMA user_version = 2;";
+/* From each version to the next. In version 1 a server's death counted as an attempt, in version 2 a repeated upload
+ * was known by its size alone. */
+static const char *const update_sql[] = {
+    [1] = "ALTER TABLE jobs ADD COLUMN interruptions INTEGER NOT NULL DEFAULT 0; PRAGMA user_version = 2;",
+    [2] = "ALTER TABLE jobs ADD COLUMN input_sha256 TEXT NOT NULL DEFAULT ''; PRAGMA user_version = 3;",
+};
 
 /* Every statement that is used more than once, prepared when first needed. The first ones only read. */
 enum statement {
@@ -358,12 +363,14 @@ static bs_status bring_up_to_date(sqlite_store *store, const char *path, bs_erro
         return status;
     sqlite3 *db = store->writer.db;
     int version = read_version(db);
-    const char *sql = version == 0 ? schema_sql : version == 1 ? from_version_1_sql : NULL;
-    if (sql && sqlite3_exec(db, sql, NULL, NULL, NULL) != SQLITE_OK)
-        status = fail_sqlite(db, "be set up", err);
-    else if (version < 0 || version > SCHEMA_VERSION)
+    if (version < 0 || version > SCHEMA_VERSION)
         status = bs_fail(err, BS_ERR_IO, "the job store '%s' has version %d, this program knows %d", path, version,
                          SCHEMA_VERSION);
+    while (status == BS_OK && version < SCHEMA_VERSION) {
+        if (sqlite3_exec(db, version ? update_sql[version] : schema_sql, NULL, NULL, NULL) != SQLITE_OK)
+            status = fail_sqlite(db, "be set up", err);
+        version = version ? version + 1 : SCHEMA_VERSION;
+    }
     return end(store, status, err);
 }
 

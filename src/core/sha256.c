@@ -1,7 +1,7 @@
-/* SHA-256 (see sha256.h). Constants and rounds from FIPS 180-4, sections 4.2.2, 5.3.3 and 6.2. */
+/* SHA-256 (see bodyscript/sha256.h). Constants and rounds from FIPS 180-4, sections 4.2.2, 5.3.3 and 6.2. */
 #include <string.h>
 
-#include "core/sha256.h"
+#include <bodyscript/sha256.h>
 
 static const uint32_t initial[8] = {0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a,
                                     0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19};

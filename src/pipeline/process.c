@@ -12,8 +12,8 @@
 #include <unistd.h>
 
 #include <bodyscript/memory.h>
+#include <bodyscript/sha256.h>
 
-#include "core/sha256.h"
 #include "pipeline/estimate.h"
 #include "pipeline/job.h"
 

@@ -6,7 +6,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "core/sha256.h"
+#include <bodyscript/sha256.h>
+
 #include "pose/detector.h"
 #include "pose/landmarks.h"
 #include "pose/models.h"

@@ -120,6 +120,10 @@ class ClientFlow(unittest.TestCase):
                           and not requests.get(f"{self.url}/api/status/{n}").ok], [])
 
 
+def one_byte_off(data):
+    return data[:-1] + bytes([data[-1] ^ 1])
+
+
 class Beside(unittest.TestCase):
     def test_events_tell_of_a_job_until_it_ends(self):
         with Service() as s:
@@ -142,9 +146,10 @@ class Beside(unittest.TestCase):
             self.assertEqual(s.upload(made_video(), headers=key).json()["job_id"], first)
             self.assertNotEqual(s.upload(made_video(), headers={"Idempotency-Key": "walk-2"}).json()["job_id"], first)
             self.assertEqual(s.request("GET", "/api/jobs", headers=s.admin()).json()["total"], 2)
-            other = s.upload(made_video("160x120"), headers=key)
-            self.assertEqual((other.status, other.detail()),
-                             (422, "The Idempotency-Key was given with another file before"))
+            for other in (made_video("160x120"), one_byte_off(made_video())):
+                refused = s.upload(other, headers=key)
+                self.assertEqual((refused.status, refused.detail()),
+                                 (422, "The Idempotency-Key was given with another file before"))
             folders = [n for n in os.listdir(os.path.join(s.data, "jobs")) if len(n) == 32]
             self.assertEqual(len(folders), 2)
             self.assertEqual(s.upload(made_video(), headers={"Idempotency-Key": "k" * 256}).status, 422)
@@ -154,8 +159,9 @@ class Beside(unittest.TestCase):
         with Service(MAX_PENDING_JOBS=1, MAX_CONCURRENT_PROCESSING=1, MAX_VIDEO_DURATION_SECONDS=0) as s:
             s.wait_ready()
             ids, refused = [], None
-            for _ in range(6):
-                answer = s.upload(long, interval=1, mode="quality")  # long enough to be at work to the end
+            for number in range(6):
+                answer = s.upload(long, interval=1, mode="quality",  # long enough to be at work to the end
+                                  headers={"Idempotency-Key": f"long-{number}"})
                 if answer.status != 200:
                     refused = answer
                     break
@@ -168,6 +174,11 @@ class Beside(unittest.TestCase):
             raw = s.request("POST", "/api/upload", None, {"Content-Type": "multipart/form-data; boundary=x",
                                                           "Content-Length": "1000000", "Expect": "100-continue"})
             self.assertEqual(raw.status, 503)
+            # A repetition is no further job: its body is read to tell whether it is one.
+            again = {"headers": {"Idempotency-Key": "long-0"}}
+            self.assertEqual(s.upload(long, **again).json()["job_id"], ids[0])
+            self.assertEqual(s.upload(one_byte_off(long), **again).status, 422)
+            self.assertEqual(s.upload(made_video(), **again).status, 503)
             for job in ids:
                 self.assertEqual(s.request("DELETE", f"/api/cleanup/{job}").status, 200)
 

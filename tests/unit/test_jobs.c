@@ -98,6 +98,7 @@ static void a_job_is_read_as_it_was_added(void **state)
     assert_int_equal(bs_job_init(&job, &f->settings, NULL), BS_OK);
     strcpy(job.filename, "вальс'; DROP TABLE jobs;--.mp4");
     job.file_size = INT64_C(1) << 40;
+    memset(job.input_sha256, 'a', 64);
     job.options = (bs_job_options){BS_MODE_SMART, 2, 7, 4, 640, 1500000, true, true, true, true};
     job.photo = true;
     job.reserved_memory = UINT64_C(6) << 30;
@@ -110,6 +111,7 @@ static void a_job_is_read_as_it_was_added(void **state)
     assert_string_equal(out.filename, job.filename);
     assert_memory_equal(&out.options, &job.options, sizeof(job.options));
     assert_int_equal(out.file_size, job.file_size);
+    assert_string_equal(out.input_sha256, job.input_sha256);
     assert_int_equal(out.reserved_memory, job.reserved_memory);
     assert_int_equal(out.memory_limit, 77);
     assert_int_equal(out.total_frames, 250);
@@ -356,12 +358,16 @@ static void a_store_of_the_version_before_is_brought_up_to_date(void **state)
     snprintf(path, sizeof(path), "%s/jobs.db", f->dir);
     assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
     assert_int_equal(
-        sqlite3_exec(db, "ALTER TABLE jobs DROP COLUMN interruptions; PRAGMA user_version = 1", NULL, NULL, NULL),
+        sqlite3_exec(db,
+                     "ALTER TABLE jobs DROP COLUMN interruptions; ALTER TABLE jobs DROP COLUMN input_sha256;"
+                     "PRAGMA user_version = 1",
+                     NULL, NULL, NULL),
         SQLITE_OK);
     sqlite3_close(db);
     assert_int_equal(bs_store_open(&f->store, &f->settings, NULL), BS_OK);
     assert_int_equal(bs_store_reclaim(f->store, worker_is_gone, "gone", NULL, NULL), BS_OK);
     assert_int_equal(get(f, job.id).interruptions, 1);
+    assert_string_equal(get(f, job.id).input_sha256, "");
 }
 
 static void being_sent_back_is_no_attempt_and_keeps_the_place_in_the_queue(void **state)

@@ -7,7 +7,7 @@
 
 #include <cmocka.h>
 
-#include "core/sha256.h"
+#include <bodyscript/sha256.h>
 
 static void assert_digest(const char *text, size_t size, const char *expected)
 {

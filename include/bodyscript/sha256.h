@@ -1,4 +1,4 @@
-/* SHA-256 (FIPS 180-4), streaming: the identity of a model file or an input file in a receipt.
+/* SHA-256 (FIPS 180-4), streaming: the identity of a model file or an input file.
  *
  *     bs_sha256 h;
  *     bs_sha256_init(&h);
@@ -7,11 +7,15 @@
  *
  * Uses the SHA instructions of an x86-64 CPU where it has them (about 2 GB/s), else portable C.
  * Errors: none. Threads: plain data, one thread at a time. */
-#ifndef BS_CORE_SHA256_H
-#define BS_CORE_SHA256_H
+#ifndef BODYSCRIPT_SHA256_H
+#define BODYSCRIPT_SHA256_H
 
 #include <stddef.h>
 #include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
 
 enum { BS_SHA256_HEX = 65 }; /* 64 digits and the NUL */
 
@@ -29,4 +33,7 @@ void bs_sha256_update(bs_sha256 *h, const void *data, size_t size);
 /* Ends the hash and writes it as 64 lower-case hex digits. `h` must be initialised again before further use. */
 void bs_sha256_hex(bs_sha256 *h, char hex[BS_SHA256_HEX]);
 
+#ifdef __cplusplus
+}
+#endif
 #endif
