@@ -8,6 +8,7 @@
 #include <bodyscript/log.h>
 #include <bodyscript/memory.h>
 
+#include "service/check.h"
 #include "service/http/http.h"
 #include "service/notify.h"
 #include "service/owner.h"
@@ -60,7 +61,9 @@ typedef struct parts {
 
 static bs_status start_parts(parts *p, const bs_settings *settings, bool with_http, bs_error *err)
 {
-    bs_status status = bs_owner_take(&p->owner, settings, err);
+    bs_status status = bs_service_check(settings, err);
+    if (status == BS_OK)
+        status = bs_owner_take(&p->owner, settings, err);
     if (status == BS_OK)
         status = bs_store_open(&p->store, settings, err);
     if (status == BS_OK)

@@ -54,7 +54,8 @@ static char *storage_path(const char *url, const char *data_dir, bs_error *err)
     } else if (!strncmp(url, "file:", 5) && url[5] && strcmp(url, "file://")) {
         path = strdup(!strncmp(url + 5, "//", 2) ? url + 7 : url + 5);
     } else {
-        bs_fail(err, BS_ERR_USAGE, "STORAGE_URL is '%s'; this program stores in folders: file:PATH", url);
+        bs_fail(err, BS_ERR_USAGE, "STORAGE_URL '%.*s…' is of no kind that this build has; it takes file:PATH",
+                (int)strcspn(url, ":"), url); /* no more of it: it may hold a password */
         return NULL;
     }
     if (!path)
@@ -360,8 +361,9 @@ int bs_artifacts_sweep_incoming(bs_artifacts *a, int64_t seconds)
         int file = openat(dirfd(dir), e->d_name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
         if (file < 0)
             continue;
-        if (!fstat(file, &st) && now - st.st_mtime >= seconds && !flock(file, LOCK_EX | LOCK_NB) &&
-            !unlinkat(dirfd(dir), e->d_name, 0))
+        /* One from the future is of before the clock was set back. */
+        if (!fstat(file, &st) && (now - st.st_mtime >= seconds || st.st_mtime > now) &&
+            !flock(file, LOCK_EX | LOCK_NB) && !unlinkat(dirfd(dir), e->d_name, 0))
             removed++;
         close(file);
     }

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/socket.h>
 
 #include "service/http/internal.h"
@@ -78,7 +79,7 @@ static bool origin_allowed(const char *list, const char *origin)
         size_t n = strcspn(item, ", ");
         if (n == 1 && *item == '*')
             return true;
-        if (n && n == length && !strncmp(item, origin, n))
+        if (n && n == length && !strncasecmp(item, origin, n))
             return true;
         item += n;
     }

@@ -8,7 +8,7 @@
 /* Everything from here; results may lie behind a CDN. No plug-ins, no frames, no inline code. */
 static void add_policy(bs_request *r)
 {
-    char policy[1024];
+    char policy[1536];
     const char *cdn = r->http->settings->cdn_base_url;
     size_t origin = 0;
     if (cdn && strstr(cdn, "://")) {
@@ -19,8 +19,8 @@ static void add_policy(bs_request *r)
              "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data: %.*s; "
              "media-src 'self' blob: %.*s; connect-src 'self' %.*s; base-uri 'none'; form-action 'none'; "
              "frame-ancestors 'none'",
-             (int)(origin < 200 ? origin : 0), cdn ? cdn : "", (int)(origin < 200 ? origin : 0), cdn ? cdn : "",
-             (int)(origin < 200 ? origin : 0), cdn ? cdn : "");
+             (int)(origin < 300 ? origin : 0), cdn ? cdn : "", (int)(origin < 300 ? origin : 0), cdn ? cdn : "",
+             (int)(origin < 300 ? origin : 0), cdn ? cdn : "");
     bs_answer_header(r, "Content-Security-Policy", policy);
 }
 

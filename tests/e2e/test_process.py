@@ -359,12 +359,20 @@ class Settings(kit.Case):
                 (("process", clip, "--output"), {}, "--output needs a value"),
                 (("process", "--config", "/nowhere/x.conf", clip), {}, "/nowhere/x.conf"),
                 (("export", clip), {}, "--format"),
+                (("serve",), {"ADMIN_TOKEN": "x"}, "ADMIN_TOKEN is '(not shown)', but takes 16 or more"),
+                (("serve",), {"CDN_BASE_URL": "cdn.example.com"}, "CDN_BASE_URL is 'cdn.example.com', but takes"),
                 (("dance",), {}, "there is no command 'dance'")):
             out = kit.run(*args, cwd=self.tmp, **settings)
             self.assertEqual(out.returncode, 2, (args, out.stderr))
             self.assertIn(sentence, out.stderr)
             self.assertEqual(out.stderr.count("\n"), 1, out.stderr)
         self.assertEqual(list(self.tmp.iterdir()), [])
+
+    def test_doctor_tells_of_the_processor_where_models_are_missing(self):
+        out = kit.run("doctor", cwd=self.tmp, BODYSCRIPT_MODELS=str(self.tmp))
+        self.assertEqual(out.returncode, 1)
+        self.assertRegex(out.stdout, r"\nprocessor +\d+ cores, kernels: (portable|sse2|avx2|avx512|neon)\n")
+        self.assertRegex(out.stdout, r"\nmodels +not usable: no pose models in '.*': BODYSCRIPT_MODELS is to be the folder")
 
     def test_help_and_version(self):
         self.assertRegex(kit.run("--version").stdout, r"^bodyscript \d+\.\d+\.\d+\n$")

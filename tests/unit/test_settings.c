@@ -13,6 +13,7 @@
 
 #include <bodyscript/memory.h>
 
+#include "service/check.h"
 #include "settings/settings.h"
 
 static bs_settings fresh(void)
@@ -96,6 +97,66 @@ static void a_secret_is_never_shown(void **state)
     bs_settings_show(&s, bs_settings_find("API_KEY"), shown, sizeof(shown));
     assert_string_equal(shown, "(set)");
     bs_settings_release(&s);
+}
+
+static void assert_checked(const char *name, const char *value, const char *sentence)
+{
+    bs_settings s = fresh();
+    bs_error err = {0};
+    assert_int_equal(bs_settings_set(&s, name, value, NULL, NULL), BS_OK);
+    assert_int_equal(bs_service_check(&s, &err), sentence ? BS_ERR_USAGE : BS_OK);
+    assert_string_equal(err.text, sentence ? sentence : "");
+    bs_settings_release(&s);
+}
+
+static void the_service_takes_no_nonsense(void **state)
+{
+    static const char *const no_url[] = {"cdn.example.com",
+                                         "https://",
+                                         "ftp://a.example/",
+                                         "https://a b/",
+                                         "https:///x",
+                                         "https://u@a.example",
+                                         "https://a.example/?x=",
+                                         "https://a.example/\"x",
+                                         "https://a.example/\xc3\xa9"};
+    static const char *const no_origins[] = {
+        ",", "a.example", "https://a.example/", "https://a.example/x", "https://a.example, b", "https://", "**"};
+    static const char *const origins[] = {"*",
+                                          "https://a.example",
+                                          "http://localhost:3000,https://[::1]:8443",
+                                          "null",
+                                          " https://a.example , https://b.example,",
+                                          "capacitor://localhost"};
+    static const char *const urls[] = {"https://cdn.example.com", "HTTP://10.0.0.1:8080/a/b//", "https://x/%20;,=@"};
+    char long_url[1200] = "https://a.example/", text[256];
+    memset(long_url + 18, 'a', sizeof(long_url) - 19);
+    for (size_t i = 0; i < sizeof(no_url) / sizeof(*no_url); i++) {
+        snprintf(text, sizeof(text),
+                 "CDN_BASE_URL is '%s', but takes an address such as https://cdn.example.com/results", no_url[i]);
+        assert_checked("CDN_BASE_URL", no_url[i], text);
+    }
+    snprintf(text, sizeof(text),
+             "CDN_BASE_URL is '%.60s…', but takes an address such as https://cdn.example.com/results", long_url);
+    assert_checked("CDN_BASE_URL", long_url, text);
+    for (size_t i = 0; i < sizeof(no_origins) / sizeof(*no_origins); i++) {
+        snprintf(text, sizeof(text),
+                 "CORS_ALLOW_ORIGINS is '%s', but takes * or a comma-separated list of origins such "
+                 "as https://example.com, without a path",
+                 no_origins[i]);
+        assert_checked("CORS_ALLOW_ORIGINS", no_origins[i], text);
+    }
+    for (size_t i = 0; i < sizeof(urls) / sizeof(*urls); i++)
+        assert_checked("CDN_BASE_URL", urls[i], NULL);
+    for (size_t i = 0; i < sizeof(origins) / sizeof(*origins); i++)
+        assert_checked("CORS_ALLOW_ORIGINS", origins[i], NULL);
+    assert_checked("ADMIN_TOKEN", "fifteen-letters",
+                   "ADMIN_TOKEN is '(not shown)', but takes 16 or more visible ASCII characters");
+    assert_checked("ADMIN_TOKEN", "a token with blanks",
+                   "ADMIN_TOKEN is '(not shown)', but takes 16 or more visible ASCII characters");
+    assert_checked("ADMIN_TOKEN", "sixteen-letters!", NULL);
+    assert_checked("API_KEY", "seven-7", "API_KEY is '(not shown)', but takes 8 or more visible ASCII characters");
+    assert_checked("API_KEY", "eight-88", NULL);
 }
 
 static void a_refused_value_changes_nothing(void **state)
@@ -239,6 +300,7 @@ int main(void)
         cmocka_unit_test(a_name_may_be_written_as_option_or_variable),
         cmocka_unit_test(what_is_wrong_is_refused_in_one_sentence),
         cmocka_unit_test(a_secret_is_never_shown),
+        cmocka_unit_test(the_service_takes_no_nonsense),
         cmocka_unit_test(a_refused_value_changes_nothing),
         cmocka_unit_test(a_file_may_hold_comments_blanks_and_quotes),
         cmocka_unit_test(a_message_names_the_line),
