@@ -64,7 +64,7 @@ static json_t *sandbox_report(void)
     return o;
 }
 
-static json_t *models_report(bool *complete, char *isa, size_t isa_size)
+static json_t *models_report(bool *complete)
 {
     bs_error err = {0};
     bs_models *models = NULL;
@@ -78,7 +78,6 @@ static json_t *models_report(bool *complete, char *isa, size_t isa_size)
             json_object_set_new(o, bs_model_name((bs_model_kind)kind),
                                 json_string(bs_models_sha256(models, (bs_model_kind)kind)));
         *complete = bs_pose_open(&pose, models, &pose_options, &err) == BS_OK;
-        snprintf(isa, isa_size, "%s", *complete ? bs_pose_isa(pose) : "none");
     }
     if (!*complete)
         json_object_set_new(o, "error", cli_json_text(err.text));
@@ -124,7 +123,8 @@ static void print_text(json_t *report)
                json_string_value(json_object_get(memory, "cgroup_path")));
     printf("\nprocessor  %lld cores, kernels: %s\n", json_integer_value(json_object_get(report, "cores")),
            json_string_value(json_object_get(report, "isa")));
-    printf("models     %s\n", json_string_value(error ? error : json_object_get(models, "folder")));
+    printf("models     %s%s\n", error ? "not usable: " : "",
+           json_string_value(error ? error : json_object_get(models, "folder")));
     printf("sandbox    seccomp: %s; Landlock: %s\n", yes(json_is_true(json_object_get(sandbox, "seccomp"))),
            yes(landlock > 0));
     printf("store      %s\n", json_string_value(json_object_get(json_object_get(report, "store"), "state")));
@@ -140,7 +140,6 @@ int cli_doctor(int argc, char **argv)
 {
     bs_settings settings;
     bool json = false, complete = false, sound = false;
-    char isa[32] = "none";
     int words, exit_code;
     if (!cli_parse(&command, argc, argv, &json, &settings, &words, &exit_code))
         return exit_code;
@@ -148,8 +147,8 @@ int cli_doctor(int argc, char **argv)
     json_object_set_new(report, "version", json_string(bs_version()));
     json_object_set_new(report, "memory", memory_report(&settings));
     json_object_set_new(report, "cores", json_integer(sysconf(_SC_NPROCESSORS_ONLN)));
-    json_object_set_new(report, "models", models_report(&complete, isa, sizeof(isa)));
-    json_object_set_new(report, "isa", json_string(isa));
+    json_object_set_new(report, "models", models_report(&complete));
+    json_object_set_new(report, "isa", json_string(bs_pose_isa(NULL)));
     json_object_set_new(report, "sandbox", sandbox_report());
     json_object_set_new(report, "store", store_report(&settings, &sound));
     json_object_set_new(report, "settings", settings_report(&settings));

@@ -182,7 +182,8 @@ void bs_pose_reset(bs_pose *pose);
  * not in it. */
 size_t bs_pose_memory(const bs_pose *pose);
 
-/* The instruction set in use: "portable", "sse2", "avx2", "avx512" or "neon". Static storage. */
+/* The instruction set in use, of NULL the best of this CPU: "portable", "sse2", "avx2", "avx512" or "neon". Static
+ * storage. */
 const char *bs_pose_isa(const bs_pose *pose);
 
 #ifdef __cplusplus

@@ -376,7 +376,7 @@ double bs_nn_mmac(const bs_nn *nn)
 
 const char *bs_nn_isa(const bs_nn *nn)
 {
-    return nn->kernels->name;
+    return nn ? nn->kernels->name : choose_kernels(NULL)->name;
 }
 
 void bs_nn_profile(bs_nn *nn, bool on)

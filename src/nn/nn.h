@@ -65,9 +65,9 @@ bs_status bs_nn_run(bs_nn *nn, bs_error *err);
 /* Valid until the next run or the next write to the input; NULL for an output that was not wanted. */
 const float *bs_nn_output(const bs_nn *nn, int output);
 
-size_t bs_nn_memory(const bs_nn *nn); /* private bytes: plan, and arena and scratch unless they are shared */
-double bs_nn_mmac(const bs_nn *nn);   /* million multiply-adds of the planned graph */
-const char *bs_nn_isa(const bs_nn *nn);
+size_t bs_nn_memory(const bs_nn *nn);   /* private bytes: plan, and arena and scratch unless they are shared */
+double bs_nn_mmac(const bs_nn *nn);     /* million multiply-adds of the planned graph */
+const char *bs_nn_isa(const bs_nn *nn); /* of NULL: the best of this CPU */
 
 /* Time by kind of operator, for the bench. Off until switched on. */
 typedef struct bs_nn_profile_entry {

@@ -151,7 +151,7 @@ size_t bs_pose_memory(const bs_pose *pose)
 
 const char *bs_pose_isa(const bs_pose *pose)
 {
-    return bs_nn_isa(pose->landmark);
+    return bs_nn_isa(pose ? pose->landmark : NULL);
 }
 
 const float *bs_pose_segmentation_mask(const bs_pose *pose)
