@@ -161,6 +161,8 @@ static void decide(bs_worker *worker, bs_slot *slot)
     if (slot->cancel && !slot->stop)
         slot->stop = BS_STOP_CANCEL; /* it ended by itself, but whoever asked was told that it is cancelled */
     pthread_mutex_unlock(&worker->lock);
+    if (slot->stop == BS_STOP_TIMEOUT && slot->done_there)
+        slot->stop = BS_STOP_NOT; /* it was done: what was late is that we heard of it, or its end */
     switch (slot->stop) {
     case BS_STOP_NOT:
         if (slot->done_there)

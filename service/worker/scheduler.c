@@ -428,7 +428,6 @@ static void do_what_is_due(bs_worker *worker)
         worker->beat_ms = 0;
     bool beat_is_due = is_due(&worker->beat_ms, BEAT_MS);
     watch_slots(worker, beat_is_due);
-    watch_zygote(worker);
     if (beat_is_due)
         read_totals(worker);
     if (is_due(&worker->reclaim_ms, RECLAIM_MS))
@@ -512,6 +511,7 @@ static void *scheduler(void *opaque)
         bs_probing_start(worker);
         start_jobs(worker);
         wait_for_events(worker);
+        watch_zygote(worker); /* now that what it has said is heard: a disk that stood still may have held us up */
         bury_slots(worker);
     }
     dismiss_submissions(worker);
