@@ -69,6 +69,15 @@ static bs_status take_at(const char *setting, const char *place, const char *suf
     return take(setting, path, out, err);
 }
 
+/* Beside the file itself: one server may know it by a link. */
+static bs_status take_database(const char *path, int *out, bs_error *err)
+{
+    char *real = realpath(path, NULL); /* NULL: there is none yet, and then it is made at `path` */
+    bs_status status = take_at("DATABASE_URL", real ? real : path, ".lock", out, err);
+    free(real);
+    return status;
+}
+
 bs_status bs_owner_take(bs_owner **out, const bs_settings *settings, bs_error *err)
 {
     bs_owner *owner = malloc(sizeof(*owner));
@@ -84,7 +93,7 @@ bs_status bs_owner_take(bs_owner **out, const bs_settings *settings, bs_error *e
     if (status == BS_OK && !url)
         status = take_at("DATABASE_URL", settings->data_dir, "/jobs.db.lock", &owner->database, err);
     else if (status == BS_OK && !strncmp(url, "sqlite:", 7))
-        status = take_at("DATABASE_URL", url + 7, ".lock", &owner->database, err);
+        status = take_database(url + 7, &owner->database, err);
     if (status == BS_OK)
         *out = owner;
     else

@@ -205,7 +205,9 @@ class Jobs(unittest.TestCase):
             self.assertIn("jobs.db.lock'", self.refused(server, "worker", **dict(other, DATABASE_URL=database)))
             self.assertIn("files/.lock'", self.refused(server, "worker", **dict(other, STORAGE_URL=storage)))
             mine = self.serve()  # what DATA_DIR has is another one's to name, and not to have
+            os.symlink(f"{mine.data}/jobs.db", f"{folder}/link.db")
             for setting, url, lock in (("DATABASE_URL", f"sqlite:{mine.data}/jobs.db", "jobs.db.lock'"),
+                                       ("DATABASE_URL", f"sqlite:{folder}/link.db", "jobs.db.lock'"),
                                        ("STORAGE_URL", f"file:{mine.data}/jobs", "jobs/.lock'")):
                 self.assertIn(lock, self.refused(server, "worker", **dict(other, **{setting: url})))
             self.assertEqual(server.wait(server.submit(made_video()))["status"], "completed")
