@@ -82,11 +82,19 @@ function fileChosen(): void {
   say("chosen", file ? `${file.name} (${size(file.size)})` : "Choose a video or photo, or drop it here")
 }
 
+function askForKey(sentence: string): void {
+  complain(sentence)
+  show("key-box", true)
+  element("key").focus()
+}
+
 function startUpload(): void {
   const fields = new FormData(form)
   for (const [name, value] of [...fields]) if (value === "") fields.delete(name)
   const file = fileInput.files?.[0]
   if (!file) return
+  const key = element<HTMLInputElement>("key").value.trim()
+  if (!/^[!-~]*$/.test(key)) return askForKey("An API key has none but visible ASCII characters.")
   complain(null)
   element<HTMLButtonElement>("start").disabled = true
   say("job-title", file.name)
@@ -108,15 +116,17 @@ function startUpload(): void {
     const request = upload as XMLHttpRequest
     upload = null
     element<HTMLButtonElement>("start").disabled = false
-    if (request.status === 401) show("key-box", true)
     const id = request.status === 200 ? jobIn(request.responseText) : null
-    if (!id) {
+    if (request.status === 401) {
+      show("job", false)
+      askForKey(key ? "That is not the server's API key." : "This server takes uploads with its API key only.")
+    } else if (!id) {
       show("job", false)
       complain(sentenceOf(request.responseText, request.status))
       takeUpFocus("start")
-      return
+    } else {
+      location.hash = `job=${id}`
     }
-    location.hash = `job=${id}`
   }
   upload.onerror = () => {
     upload = null
@@ -126,7 +136,6 @@ function startUpload(): void {
     takeUpFocus("start")
   }
   upload.open("POST", "/api/upload")
-  const key = element<HTMLInputElement>("key").value
   if (key) upload.setRequestHeader("X-API-Key", key)
   upload.send(fields)
 }
@@ -156,7 +165,7 @@ function showJob(job: Job): boolean {
   show("job", job.status !== "completed")
   show("cancel", !over)
   show("progress", !over)
-  if (job.status === "failed") complain(job.error || job.message)
+  complain(job.status === "failed" ? job.error || job.message : null)
   if (job.status === "completed") showResult(job)
   show("new", over && job.status !== "completed")
   takeUpFocus(job.status === "completed" ? "result-title" : over ? "start" : "job-title")
@@ -176,7 +185,14 @@ function follow(id: string): void {
   /* The browser connects again by itself, except where the answer is no stream: then the status tells why. */
   stream.onerror = () => {
     if (stream?.readyState === EventSource.CLOSED) void poll(id)
+    else sayLost()
   }
+}
+
+/* What is shown may be old; the next status takes its place. */
+function sayLost(): void {
+  show("job", true)
+  say("state", "The server cannot be reached; trying again …")
 }
 
 function jobIsGone(): void {
@@ -188,6 +204,7 @@ function jobIsGone(): void {
 async function poll(id: string): Promise<void> {
   const answer = await fetch(`/api/status/${id}`).catch(() => null)
   if (current !== id) return
+  if (!answer) sayLost()
   if (answer?.status === 404) return jobIsGone()
   if (answer?.ok && showJob((await answer.json()) as Job)) return
   setTimeout(() => void poll(id), 1000)
