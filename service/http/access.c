@@ -79,7 +79,8 @@ static bool same_secret(const char *given, const char *secret)
 static bool bearer_is(bs_request *r, const char *secret)
 {
     const char *given = bs_request_header(r, "Authorization");
-    return secret && given && !strncasecmp(given, "Bearer ", 7) && same_secret(given + 7, secret);
+    return secret && given && !strncasecmp(given, "Bearer ", 7) &&
+           same_secret(given + 6 + strspn(given + 6, " "), secret);
 }
 
 bool bs_request_is_admin(bs_request *r)

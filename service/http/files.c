@@ -226,6 +226,8 @@ static void attachment(char *out, size_t size, const char *upload, const char *n
     size_t a = 0, e = 0;
     for (size_t i = 0; i < stem && e + 4 < sizeof(encoded); i++) {
         unsigned char c = (unsigned char)upload[i];
+        if ((c & 0xc0) != 0x80 && e + 4 * 3 >= sizeof(encoded)) /* a whole character, or none of it */
+            break;
         bool safe = c < 0x80 && strchr(plain, c);
         if (a + 1 < sizeof(ascii) && (c < 0x80 || (c & 0xc0) == 0xc0))
             ascii[a++] = safe ? (char)c : '_';

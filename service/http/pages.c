@@ -35,7 +35,7 @@ void bs_handle_asset(bs_request *r)
         return;
     }
     const char *tags = bs_request_header(r, "If-None-Match");
-    if (tags && strstr(tags, asset->etag))
+    if (tags && (!strcmp(tags, "*") || strstr(tags, asset->etag)))
         bs_answer_bytes(r, MHD_HTTP_NOT_MODIFIED, NULL, "", 0, false);
     else
         bs_answer_bytes(r, MHD_HTTP_OK, asset->type, asset->data, asset->size, false);

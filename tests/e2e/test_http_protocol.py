@@ -8,6 +8,7 @@ import socket
 import threading
 import time
 import unittest
+from urllib.parse import unquote
 
 import kit
 import service
@@ -288,7 +289,8 @@ class Protocol(unittest.TestCase):
 
     def test_file_names_stay_names(self):
         for name in ("../../../etc/passwd.mp4", "..\\..\\x.mp4", "/abs.mp4", "a\x01b.mp4", "\xff\xfe.mp4", "x" * 2000,
-                     "a\xc2\x9b31mb.mp4"):  # a terminal's control sequence in UTF-8
+                     "a\xc2\x9b31mb.mp4",  # a terminal's control sequence in UTF-8
+                     "a" + "\xc3\xa9" * 200 + ".mp4"):
             body, kind = form(made_video(), "NAME")
             body = body.replace(b"NAME", name.encode("latin-1"))
             answer = self.s.request("POST", "/api/upload", body, {"Content-Type": kind})
@@ -297,6 +299,8 @@ class Protocol(unittest.TestCase):
             self.assertNotRegex(kept, r"[/\\\x00-\x1f\x7f-\x9f]")
             self.assertLessEqual(len(kept.encode()), 255)
             self.s.wait(answer.json()["job_id"])
+            told = self.s.get(f"/api/download/{answer.json()['job_id']}/csv").headers["Content-Disposition"]
+            unquote(told.partition("UTF-8''")[2], errors="strict")
             self.assertEqual(self.s.request("DELETE", f"/api/cleanup/{answer.json()['job_id']}").status, 200)
 
     # -- requests that are none
