@@ -9,7 +9,8 @@
  * A convolution is a matrix product: pixels × taps times taps × outputs. The outputs are cut into panels of 8 to 48;
  * a panel's weights are converted to float32 and transposed to [tap][output] in scratch when their turn comes.
  * Few weights (early layers, large images): all panels are packed first, then blocks of pixels go through all of
- * them while they are in the first-level cache. Many weights (late layers, small images): panel by panel. */
+ * them while they are in the first-level cache. Many weights, or no more pixels than one block (late layers, small
+ * images): panel by panel. */
 
 enum {
     PACKED_FLOATS = 64 * 1024, /* up to here all panels are packed at once */
@@ -62,7 +63,8 @@ static conv_state conv_open(const bs_nn_step *s, float *scratch)
                s->out_shape.width == 1;
     c.pointwise = !s->pad_top && !s->pad_left && (one || all) &&
                   (all || (s->in_shape.height == s->out_shape.height && s->in_shape.width == s->out_shape.width));
-    c.together = !c.pointwise || panel_floats(s, (size_t)c.taps) <= PACKED_FLOATS;
+    c.together = !c.pointwise || (s->out_shape.height * s->out_shape.width > BLOCK_PIXELS &&
+                                  panel_floats(s, (size_t)c.taps) <= PACKED_FLOATS);
     if (scratch) { /* NULL: only what kind of convolution it is */
         c.bias = scratch;
         c.pixel = c.bias + bias_floats(s);
@@ -134,18 +136,27 @@ static void pack_panel(const bs_nn_step *s, int taps, int first, int width, floa
             out[(size_t)k * width + o] = 0;
 }
 
+/* The first output of the panel that does the outputs from `next` on. The last panel is moved back where it would stick
+ * out: what it computes again comes out the same, unless it is added to what lies there. */
+static int panel_first(const bs_nn_step *s, int next, int width)
+{
+    const int outputs = s->out_shape.channels;
+    return next + width > outputs && outputs >= width && !s->other_channels ? outputs - width : next;
+}
+
 /* `rows` consecutive pixels of one panel, the largest tiles first. */
 static void run_tiles(const panel_kind *kind, tile_job job, int rows)
 {
-    for (const panel_tile *tile = kind->tiles; rows > 0; tile++)
-        for (; rows >= tile->rows; rows -= tile->rows) {
-            tile->run(&job);
-            job.ahead += job.ahead_step * (size_t)job.k * (size_t)job.segments;
-            job.a += (size_t)tile->rows * job.a_stride;
-            job.c += (size_t)tile->rows * job.c_stride;
-            if (job.other)
-                job.other += (size_t)tile->rows * job.other_stride;
-        }
+    for (const panel_tile *tile = kind->tiles; rows > 0; tile++) {
+        const int count = rows / tile->rows, done = count * tile->rows;
+        tile->run(&job, count);
+        job.ahead += job.ahead_step * (size_t)job.k * (size_t)job.segments * (size_t)count;
+        job.a += (size_t)done * job.a_stride;
+        job.c += (size_t)done * job.c_stride;
+        if (job.other)
+            job.other += (size_t)done * job.other_stride;
+        rows -= done;
+    }
 }
 
 /* The same where the panel is wider than the outputs or the addend that are left: by way of a small buffer. */
@@ -206,7 +217,7 @@ static void run_panels(const conv_state *c, tile_job job, size_t pixel, int coun
     const float *packed = c->packed;
     for (int o = 0; o < c->s->out_shape.channels;) {
         int width = panel_width(c->s->out_shape.channels - o);
-        run_panel(c, job, o, width, packed, pixel, count);
+        run_panel(c, job, panel_first(c->s, o, width), width, packed, pixel, count);
         packed += (size_t)width * (size_t)c->taps;
         o += width;
     }
@@ -217,7 +228,7 @@ static void pack_panels(const conv_state *c)
     float *packed = c->packed;
     for (int o = 0; o < c->s->out_shape.channels;) {
         int width = panel_width(c->s->out_shape.channels - o);
-        pack_panel(c->s, c->taps, o, width, packed);
+        pack_panel(c->s, c->taps, panel_first(c->s, o, width), width, packed);
         packed += (size_t)width * (size_t)c->taps;
         o += width;
     }
@@ -259,9 +270,10 @@ static void conv_pointwise(const conv_state *c, int part, int parts)
     for (int o = 0, i = 0; o < s->out_shape.channels; i++) {
         int width = panel_width(s->out_shape.channels - o);
         if (begin < end && (!by_panels || i % parts == part)) {
-            pack_panel(s, c->taps, o, width, c->packed);
+            const int first = by_panels ? o : panel_first(s, o, width); /* another thread's outputs are its own */
+            pack_panel(s, c->taps, first, width, c->packed);
             look_ahead(c, &job, o + width, end - begin);
-            run_panel(c, job, o, width, c->packed, (size_t)begin, end - begin);
+            run_panel(c, job, first, width, c->packed, (size_t)begin, end - begin);
         }
         o += width;
     }

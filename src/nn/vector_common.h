@@ -16,6 +16,10 @@ static inline int max_int(int a, int b)
     return a > b ? a : b;
 }
 
+/* Outputs along a row that a depthwise convolution slides over, channels by channels: few enough that the inputs stay
+ * in the first-level cache. */
+enum { SLIDING_RUN = 16 };
+
 typedef struct span {
     int begin, end;
 } span;
@@ -36,7 +40,7 @@ static inline span whole_windows(int in_size, int out_size, int kernel, int stri
     return (span){begin, max_int(begin, end)};
 }
 
-/* One register tile's work: vector_tile.h. Strides in floats. */
+/* The work of register tiles that follow each other: vector_tile.h. Strides in floats. */
 typedef struct tile_job {
     const float *a;
     size_t a_stride, a_segment;
@@ -66,7 +70,7 @@ static inline void prefetch_bytes(const uint8_t *p, size_t bytes)
 
 typedef struct panel_tile {
     int rows;
-    void (*run)(const tile_job *job);
+    void (*run)(const tile_job *job, int count);
 } panel_tile;
 
 /* A width of panels and its tiles, the one with the most rows first; the last has one row. */

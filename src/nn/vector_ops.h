@@ -73,6 +73,41 @@ D_BLOCK(depthwise4, 0, 1, D_4(D_SUM, 0), D_X(0) D_FMA_4(0), D_4(D_OUT, 0))
 D_BLOCK(depthwise1x8, 0, 8, D_VECTORS(D_SUM_1), D_VECTORS(D_FMA_1), D_VECTORS(D_OUT_1))
 D_BLOCK(depthwise1, 0, 1, D_SUM(0, 0), D_FMA_1(0), D_OUT(0, 0))
 
+/* 3 × 3 with stride 1, along a row. A column of inputs is loaded once and serves three outputs: it is the last one of
+ * the first's window, the middle one of the second's, the first one of the third's. Nine weights, three sums and three
+ * inputs are what 16 registers hold. */
+#define D_COLUMN(SUMS) \
+    { \
+        const VEC x0 = D_AT(p, 0), x1 = D_AT(p, w->row), x2 = D_AT(p, 2 * w->row); \
+        p += w->col; \
+        SUMS \
+    }
+#define D_TAPS(sum, j) sum = v_fma(x2, w##j##2, v_fma(x1, w##j##1, v_fma(x0, w##j##0, sum)));
+#define D_W(j, i)      const VEC w##j##i = D_AT(q, j * w->w_col + i * w->w_tap);
+#define D_WEIGHTS      D_W(0, 0) D_W(0, 1) D_W(0, 2) D_W(1, 0) D_W(1, 1) D_W(1, 2) D_W(2, 0) D_W(2, 1) D_W(2, 2)
+
+static __attribute__((noinline)) void NAME(depthwise_sliding)(const NAME(window) * w, const float *in,
+                                                              const float *weights, const float *bias, float *out,
+                                                              int count, int channels)
+{
+    for (int c = 0; c < channels; c += LANES) {
+        const char *p = (const char *)(in + c), *q = (const char *)(weights + c);
+        float *to = out + c;
+        VEC first = v_load(bias + c), second = first;
+        D_WEIGHTS
+        D_COLUMN(D_TAPS(first, 0))
+        D_COLUMN(D_TAPS(first, 1) D_TAPS(second, 0))
+        for (int i = 0; i < count; i++) {
+            VEC third = v_load(bias + c);
+            D_COLUMN(D_TAPS(first, 2) D_TAPS(second, 1) D_TAPS(third, 0))
+            v_store(to, v_min(v_max(first, w->low), w->high));
+            to += w->out_step;
+            first = second;
+            second = third;
+        }
+    }
+}
+
 typedef void NAME(block)(const NAME(window) * w, const float *in, const float *weights, const float *bias, float *out,
                          int channels);
 
@@ -89,6 +124,11 @@ static void NAME(depthwise_run)(const NAME(window) * w, const float *in, const f
                                : size == 5 ? NAME(depthwise4x2_5x5)
                                            : NAME(depthwise4x2);
     int done = 0;
+    for (; size == 3 && w->step == w->col && done < count; done += SLIDING_RUN) {
+        const int some = min_int(count - done, SLIDING_RUN);
+        NAME(depthwise_sliding)
+        (w, in + (size_t)done * step, weights, bias, out + (size_t)done * w->out_step, some, channels);
+    }
     while (count >= 8 && count - done > 4) {
         const size_t at = (size_t)min_int(done, count - 8);
         by8(w, in + at * step, weights, bias, out + at * w->out_step, channels);
@@ -163,6 +203,10 @@ static void NAME(depthwise_rows)(const bs_nn_step *s, const float *weights, cons
 #undef D_SUM_1
 #undef D_FMA_1
 #undef D_OUT_1
+#undef D_COLUMN
+#undef D_TAPS
+#undef D_W
+#undef D_WEIGHTS
 
 /* --- The others ----------------------------------------------------------------------------------------- */
 
