@@ -11,21 +11,19 @@
 #include "service/artifacts/artifacts.h"
 
 enum {
-    ADMIN_TOKEN_MIN = 16,
-    API_KEY_MIN = 8,
+    GUESSED = 16,   /* characters: a shorter secret may be */
     HOST_MAX = 260, /* a name of 253 characters and a port */
     BASE_MAX = BS_ARTIFACT_URL_MAX - BS_JOB_ID_LENGTH - BS_ARTIFACT_NAME_MAX - 3,
 };
 
 /* What can stand in a header just as it is: blanks at the ends are not part of a value, and other letters than ASCII's
  * have no one way to be written. */
-static bool is_secret(const char *text, size_t least)
+static bool can_be_sent(const char *text)
 {
-    size_t length = strlen(text);
     for (const char *c = text; *c; c++)
         if (*c <= ' ' || *c > '~')
             return false;
-    return length >= least;
+    return true;
 }
 
 /* "example.com", "example.com:8080", "[::1]:80" in the first `length` bytes. */
@@ -81,16 +79,24 @@ static bs_status refuse(const char *name, const char *value, const char *takes, 
 bs_status bs_service_check(const bs_settings *s, bs_error *err)
 {
     bs_memory_limits memory = {0};
-    if (s->admin_token && !is_secret(s->admin_token, ADMIN_TOKEN_MIN))
-        return refuse("ADMIN_TOKEN", "(not shown)", "16 or more visible ASCII characters", err);
-    if (s->api_key && !is_secret(s->api_key, API_KEY_MIN))
-        return refuse("API_KEY", "(not shown)", "8 or more visible ASCII characters", err);
+    const struct {
+        const char *name, *value;
+    } secrets[] = {{"ADMIN_TOKEN", s->admin_token}, {"API_KEY", s->api_key}};
+    for (size_t i = 0; i < sizeof(secrets) / sizeof(*secrets); i++) {
+        if (!secrets[i].value)
+            continue;
+        if (!can_be_sent(secrets[i].value))
+            return refuse(secrets[i].name, "(not shown)", "visible ASCII characters without blanks", err);
+        if (strlen(secrets[i].value) < GUESSED)
+            bs_log(BS_LOG_WARNING, "service", "%s has fewer than %d characters: it may be guessed", secrets[i].name,
+                   GUESSED);
+    }
     if (s->cdn_base_url && !is_base_url(s->cdn_base_url))
         return refuse("CDN_BASE_URL", s->cdn_base_url, "an address such as https://cdn.example.com/results", err);
     if (s->cors_allow_origins && !are_origins(s->cors_allow_origins))
         return refuse("CORS_ALLOW_ORIGINS", s->cors_allow_origins,
                       "* or a comma-separated list of origins such as https://example.com, without a path", err);
-    if (bs_memory_read_limits(&memory, NULL) == BS_OK && (uint64_t)s->memory_limit_mb > memory.limit >> 20)
+    if (bs_memory_read_limits(&memory, NULL) == BS_OK && s->memory_limit_mb > (int64_t)(memory.limit >> 20))
         bs_log(BS_LOG_WARNING, "service",
                "MEMORY_LIMIT_MB is %lld, but there are %llu MB: the kernel may end what is let in beyond that",
                (long long)s->memory_limit_mb, (unsigned long long)(memory.limit >> 20));

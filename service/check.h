@@ -1,7 +1,7 @@
 /* check: the settings that only the service reads, before it makes or opens anything.
  *
- * What parses may be nonsense all the same: a token that anybody guesses, a link that leads nowhere, an origin that no
- * browser sends. Threads: any. */
+ * What parses may be nonsense all the same: a token that no header can carry, a link that leads nowhere, an origin that
+ * no browser sends. Threads: any. */
 #ifndef BS_SERVICE_CHECK_H
 #define BS_SERVICE_CHECK_H
 

@@ -52,9 +52,8 @@ enum { BS_CONCURRENT_MOST = 256 }; /* what MAX_CONCURRENT_PROCESSING takes: the 
     TEXT(storage_url, STORAGE_URL, NULL, "file:PATH; DATA_DIR/jobs unless given") \
     TEXT(cdn_base_url, CDN_BASE_URL, NULL, \
          "address that result links begin with, such as https://cdn.example.com/results") \
-    TEXT(admin_token, ADMIN_TOKEN, NULL, \
-         "what the administrator sends, 16 characters or more; generated in DATA_DIR unless given") \
-    TEXT(api_key, API_KEY, NULL, "what uploads must send, where set; 8 characters or more") \
+    TEXT(admin_token, ADMIN_TOKEN, NULL, "what the administrator sends; generated in DATA_DIR unless given") \
+    TEXT(api_key, API_KEY, NULL, "what uploads must send, where set") \
     TEXT(cors_allow_origins, CORS_ALLOW_ORIGINS, NULL, "comma-separated, such as https://example.com, or *") \
     CHOICE(log_level, LOG_LEVEL, 2, "error|warning|info|debug|trace", "what is logged") \
     CHOICE(log_format, LOG_FORMAT, 0, "text|json", "how it is logged, on standard error")

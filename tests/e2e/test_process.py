@@ -359,7 +359,7 @@ class Settings(kit.Case):
                 (("process", clip, "--output"), {}, "--output needs a value"),
                 (("process", "--config", "/nowhere/x.conf", clip), {}, "/nowhere/x.conf"),
                 (("export", clip), {}, "--format"),
-                (("serve",), {"ADMIN_TOKEN": "x"}, "ADMIN_TOKEN is '(not shown)', but takes 16 or more"),
+                (("serve",), {"ADMIN_TOKEN": "a b"}, "ADMIN_TOKEN is '(not shown)', but takes visible ASCII"),
                 (("serve",), {"CDN_BASE_URL": "cdn.example.com"}, "CDN_BASE_URL is 'cdn.example.com', but takes"),
                 (("dance",), {}, "there is no command 'dance'")):
             out = kit.run(*args, cwd=self.tmp, **settings)

@@ -150,13 +150,15 @@ static void the_service_takes_no_nonsense(void **state)
         assert_checked("CDN_BASE_URL", urls[i], NULL);
     for (size_t i = 0; i < sizeof(origins) / sizeof(*origins); i++)
         assert_checked("CORS_ALLOW_ORIGINS", origins[i], NULL);
-    assert_checked("ADMIN_TOKEN", "fifteen-letters",
-                   "ADMIN_TOKEN is '(not shown)', but takes 16 or more visible ASCII characters");
-    assert_checked("ADMIN_TOKEN", "a token with blanks",
-                   "ADMIN_TOKEN is '(not shown)', but takes 16 or more visible ASCII characters");
-    assert_checked("ADMIN_TOKEN", "sixteen-letters!", NULL);
-    assert_checked("API_KEY", "seven-7", "API_KEY is '(not shown)', but takes 8 or more visible ASCII characters");
-    assert_checked("API_KEY", "eight-88", NULL);
+    static const char *const no_secrets[] = {"a token with blanks", "clé"};
+    for (size_t i = 0; i < sizeof(no_secrets) / sizeof(*no_secrets); i++) {
+        assert_checked("ADMIN_TOKEN", no_secrets[i],
+                       "ADMIN_TOKEN is '(not shown)', but takes visible ASCII characters without blanks");
+        assert_checked("API_KEY", no_secrets[i],
+                       "API_KEY is '(not shown)', but takes visible ASCII characters without blanks");
+    }
+    assert_checked("ADMIN_TOKEN", "x", NULL);
+    assert_checked("API_KEY", "sixteen-letters!", NULL);
 }
 
 static void a_refused_value_changes_nothing(void **state)
