@@ -64,7 +64,8 @@ function valuesOf(form: HTMLFormElement, where: string): [string, string | File]
   return found
 }
 
-async function send(method: string, path: string, form: HTMLFormElement, out: HTMLElement): Promise<void> {
+/* What is filled in, sent; the answer as text. */
+async function send(method: string, path: string, form: HTMLFormElement): Promise<string> {
   let url = path
   for (const [name, value] of valuesOf(form, "path")) url = url.replace(`{${name}}`, encodeURIComponent(String(value)))
   const query = new URLSearchParams(valuesOf(form, "query") as [string, string][]).toString()
@@ -81,17 +82,11 @@ async function send(method: string, path: string, form: HTMLFormElement, out: HT
     body = String(text[1])
     headers.set("Content-Type", "application/json")
   }
-  out.hidden = false
-  out.textContent = "…"
-  try {
-    const answer = await fetch(query ? `${url}?${query}` : url, { method: method.toUpperCase(), headers, body })
-    const type = answer.headers.get("Content-Type") ?? ""
-    let shown = /json|text/.test(type) ? await answer.text() : `(${type})`
-    if (type.includes("json") && shown) shown = JSON.stringify(JSON.parse(shown), null, 2)
-    out.textContent = `${answer.status} ${answer.statusText}\n\n${shown.slice(0, 20000)}`
-  } catch (failure) {
-    out.textContent = String(failure)
-  }
+  const answer = await fetch(query ? `${url}?${query}` : url, { method: method.toUpperCase(), headers, body })
+  const type = answer.headers.get("Content-Type") ?? ""
+  let shown = /json|text/.test(type) ? await answer.text() : `(${type})`
+  if (type.includes("json") && shown) shown = JSON.stringify(JSON.parse(shown), null, 2)
+  return `${answer.status} ${answer.statusText}\n\n${shown.slice(0, 20000)}`
 }
 
 function tryForm(method: string, path: string, call: Call): HTMLElement {
@@ -117,7 +112,12 @@ function tryForm(method: string, path: string, call: Call): HTMLElement {
   out.hidden = true
   const button = make("button", "Try it")
   form.append(box, button, out)
-  form.addEventListener("submit", (e) => { e.preventDefault(); void send(method, path, form, out) })
+  form.addEventListener("submit", (e) => {
+    e.preventDefault()
+    out.hidden = false
+    out.textContent = "…"
+    send(method, path, form).then((text) => (out.textContent = text), (failure) => (out.textContent = String(failure)))
+  })
   return form
 }
 
