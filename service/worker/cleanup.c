@@ -35,7 +35,7 @@ void bs_cleanup_reclaim(bs_worker *worker)
 typedef struct id_list {
     char (*id)[BS_JOB_ID_LENGTH + 1];
     size_t count;
-    int64_t before_us; /* jobs that ended later are left out */
+    int64_t before_us, after_us; /* jobs that ended between these are left out */
 } id_list;
 
 static int add_id(id_list *list, const char *id)
@@ -51,7 +51,8 @@ static int add_id(id_list *list, const char *id)
 static int add_expired(void *opaque, const bs_job *job)
 {
     id_list *list = opaque;
-    return !job->kept && job->completed_us < list->before_us ? add_id(list, job->id) : 0;
+    bool expired = job->completed_us < list->before_us || job->completed_us > list->after_us;
+    return expired && !job->kept ? add_id(list, job->id) : 0;
 }
 
 static int add_folder(void *opaque, const char *id)
@@ -64,7 +65,9 @@ static int add_folder(void *opaque, const char *id)
 bs_status bs_remove_expired(bs_store *store, bs_artifacts *artifacts, int64_t age, int64_t *removed, bs_error *err)
 {
     const unsigned final = 1u << BS_JOB_COMPLETED | 1u << BS_JOB_FAILED | 1u << BS_JOB_CANCELLED;
-    id_list list = {.before_us = bs_job_now() - age * 1000000};
+    /* One from further ahead than its age ended before the clock was set back: it would stay for as long as that. */
+    int64_t now = bs_job_now();
+    id_list list = {.before_us = now - age * 1000000, .after_us = now + age * 1000000};
     bs_status status = bs_store_list(store, final, 0, 0, add_expired, &list, err);
     *removed = 0;
     for (size_t i = 0; i < list.count; i++) {
