@@ -70,6 +70,8 @@ bs_status bs_access_settle(bs_http *http, bs_error *err)
 static bool same_secret(const char *given, const char *secret)
 {
     size_t n = strlen(given), m = strlen(secret);
+    while (n && (given[n - 1] == ' ' || given[n - 1] == '\t')) /* no part of a header's value (RFC 9110 5.5) */
+        n--;
     unsigned difference = n != m;
     for (size_t i = 0; i < n; i++)
         difference |= (unsigned char)given[i] ^ (unsigned char)secret[m ? i % m : 0];
