@@ -234,14 +234,14 @@ typedef struct crop {
     bool cubic;       /* chroma is subsampled, and interpolated by cubics */
     bs_cubic across, down;
     float matrix[9], bias[3]; /* to RGB, where it is not exact */
-    float value[256];         /* the tensor's value of each 8-bit sample */
+    float value[256];         /* the detector's value of each 8-bit sample */
 } crop;
 
-/* 5.4: [0, 1] by one multiplication, [-1, 1] by a fused multiply-add. */
+/* 5.4: [-1, 1] by a fused multiply-add. */
 static void fill_values(crop *c)
 {
     for (int i = 0; i < 256; i++)
-        c->value[i] = c->kind == BS_CROP_LANDMARK ? (float)i * (1.0f / 255.0f) : fmaf((float)i, 2.0f / 255.0f, -1.0f);
+        c->value[i] = fmaf((float)i, 2.0f / 255.0f, -1.0f);
 }
 
 static inline int32_t clamp(int32_t v, int32_t low, int32_t high)
@@ -345,13 +345,13 @@ static void to_chroma(const bs_taps *t, const int32_t *x, const int32_t *y, int 
     }
 }
 
-/* The weighted sums of all planes at a row of coordinates of the stored picture, clamped into it. */
+/* The weighted sums of all planes at a row of coordinates of the stored picture, clamped into it; of interleaved
+ * components those of a pixel side by side, from sum[0][0] on. */
 static void sample_planes(const crop *c, const int32_t *x, const int32_t *y, int32_t sum[3][BS_CROP_MAX])
 {
     int32_t px[BS_CROP_MAX], py[BS_CROP_MAX];
     if (c->interleaved) {
-        int32_t *const all[3] = {sum[0], sum[1], sum[2]};
-        c->kernels->pixels(c->plane, x, y, c->size, all);
+        c->kernels->pixels(c->plane, x, y, c->size, sum[0]);
         return;
     }
     if (c->cubic) {
@@ -386,14 +386,24 @@ static bool row_is_inside(const crop *c, const int32_t *x, const int32_t *y)
 
 static void exact_row(const crop *c, int32_t sum[3][BS_CROP_MAX], const int32_t *weight, float *out)
 {
+    int32_t *pixels = sum[0], beside[3 * BS_CROP_MAX];
+    if (!c->interleaved) {
+        pixels = beside;
+        for (int i = 0; i < c->size; i++)
+            for (int k = 0; k < 3; k++)
+                beside[3 * i + k] = sum[c->planes == 1 ? 0 : k][i];
+    }
+    if (c->kind == BS_CROP_LANDMARK) { /* 5.4: [0, 1] by one multiplication */
+        for (int i = 0; i < 3 * c->size; i++)
+            out[i] = (float)((pixels[i] + 512) >> 10) * (1.0f / 255.0f);
+        return;
+    }
     /* Taps along an axis are either all inside, or the ones inside all show the same clamped sample:
      * what the taps outside added has the weight that is missing. */
-    for (int p = 0; weight && p < c->planes; p++)
-        for (int i = 0; i < c->size; i++)
-            sum[p][i] = (int32_t)((int64_t)sum[p][i] * weight[i] >> 2 * BS_COORD_BITS);
-    for (int i = 0; i < c->size; i++)
-        for (int k = 0; k < 3; k++)
-            out[3 * i + k] = c->value[(sum[c->planes == 1 ? 0 : k][i] + 512) >> 10];
+    for (int i = 0; weight && i < 3 * c->size; i++)
+        pixels[i] = (int32_t)((int64_t)pixels[i] * weight[i / 3] >> 2 * BS_COORD_BITS);
+    for (int i = 0; i < 3 * c->size; i++)
+        out[i] = c->value[(pixels[i] + 512) >> 10];
 }
 
 static void converted_row(const crop *c, int32_t sum[3][BS_CROP_MAX], float *out)
@@ -516,7 +526,8 @@ void bs_crop(const bs_image *image, const bs_crop_region *region, bs_crop_kind k
     }
     for (int p = 0; p < 3; p++)
         weight_bits[p] = c.cubic && p ? 2 * cubic_bits : c.plane[p].frac_x + c.plane[p].frac_y;
-    fill_values(&c);
+    if (kind == BS_CROP_DETECTOR)
+        fill_values(&c);
     conversion_of(image, weight_bits, c.matrix, c.bias);
     map_of(region, c.size, m);
     for (int p = 0; p < 3; p++)

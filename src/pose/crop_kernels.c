@@ -94,10 +94,11 @@ static void taps_in_c(const bs_taps *t, const int32_t *x, const int32_t *y, int 
 }
 
 static void pixels_in_c(const bs_taps component[3], const int32_t *x, const int32_t *y, int from, int count,
-                        int32_t *const out[3])
+                        int32_t *out)
 {
-    for (int p = 0; p < 3; p++)
-        taps_in_c(&component[p], x + from, y + from, count - from, out[p] + from);
+    for (int i = from; i < count; i++)
+        for (int p = 0; p < 3; p++)
+            out[3 * i + p] = tap(&component[p], x[i], y[i]);
 }
 
 /* The first of the four samples that a coordinate needs, moved inside, and their weights. */
@@ -291,7 +292,7 @@ static inline __m256i four_pixel_pairs(const uint8_t *p, const int32_t row[4], c
     return _mm256_setr_epi64x((int64_t)v[0], (int64_t)v[1], (int64_t)v[2], (int64_t)v[3]);
 }
 
-static void pixels(const bs_taps component[3], const int32_t *x, const int32_t *y, int count, int32_t *const out[3])
+static void pixels(const bs_taps component[3], const int32_t *x, const int32_t *y, int count, int32_t *out)
 {
     const bs_taps *t = &component[0];
     const uint8_t *base = t->base;
@@ -337,11 +338,13 @@ static void pixels(const bs_taps component[3], const int32_t *x, const int32_t *
                                                  _mm256_permutevar8x32_epi32(wy, even));
             const __m256i v1 = _mm256_madd_epi16(_mm256_unpackhi_epi16(top, bottom),
                                                  _mm256_permutevar8x32_epi32(wy, odd));
-            const __m256i first = _mm256_permute4x64_epi64(_mm256_unpacklo_epi32(v0, v1), 0xd8);
-            const __m256i third = _mm256_permute4x64_epi64(_mm256_unpackhi_epi32(v0, v1), 0xd8);
-            _mm_storeu_si128((__m128i *)(out[0] + i + k), _mm256_castsi256_si128(first));
-            _mm_storeu_si128((__m128i *)(out[1] + i + k), _mm256_extracti128_si256(first, 1));
-            _mm_storeu_si128((__m128i *)(out[2] + i + k), _mm256_castsi256_si128(third));
+            int32_t *const to = out + 3 * (i + k); /* the fourth of each is nothing, and overwritten by the next */
+            const __m128i last_of_four = _mm256_extracti128_si256(v1, 1);
+            _mm_storeu_si128((__m128i *)to, _mm256_castsi256_si128(v0));
+            _mm_storeu_si128((__m128i *)(to + 3), _mm256_castsi256_si128(v1));
+            _mm_storeu_si128((__m128i *)(to + 6), _mm256_extracti128_si256(v0, 1));
+            _mm_storel_epi64((__m128i *)(to + 9), last_of_four);
+            to[11] = _mm_extract_epi32(last_of_four, 2);
             wx = _mm256_permute4x64_epi64(wx, 0xee);
             wy = _mm256_permute4x64_epi64(wy, 0xee);
         }
@@ -506,7 +509,7 @@ static void taps(const bs_taps *t, const int32_t *x, const int32_t *y, int count
     taps_in_c(t, x, y, count, out);
 }
 
-static void pixels(const bs_taps component[3], const int32_t *x, const int32_t *y, int count, int32_t *const out[3])
+static void pixels(const bs_taps component[3], const int32_t *x, const int32_t *y, int count, int32_t *out)
 {
     pixels_in_c(component, x, y, 0, count, out);
 }

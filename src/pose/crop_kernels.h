@@ -38,8 +38,9 @@ typedef struct bs_crop_kernels {
     /* out[i]: the sum of the four taps at (x[i], y[i]) weighted by integers that add up to
      * 1 << (frac_x + frac_y). */
     void (*taps)(const bs_taps *t, const int32_t *x, const int32_t *y, int count, int32_t *out);
-    /* The same for three components that lie within 4 bytes of each other, 8 bits each, in steps of 3 or 4 bytes. */
-    void (*pixels)(const bs_taps component[3], const int32_t *x, const int32_t *y, int count, int32_t *const out[3]);
+    /* The same for three components that lie within 4 bytes of each other, 8 bits each, in steps of 3 or 4 bytes:
+     * out[3 i + c]. */
+    void (*pixels)(const bs_taps component[3], const int32_t *x, const int32_t *y, int count, int32_t *out);
     /* The same for both chroma planes at once (they lie alike) by cubics: coordinates in [-half a sample, size - half];
      * the weights of each axis add up to what the caller chose. Samples have at most 15 bits. */
     void (*cubic)(const bs_taps chroma[2], const bs_cubic *across, const bs_cubic *down, const int32_t *x,
