@@ -17,6 +17,7 @@
 
 #include "pipeline/estimate.h"
 #include "pipeline/plan.h"
+#include "video/reader.h"
 #include "video/scale.h"
 
 enum {
@@ -33,11 +34,13 @@ enum decoder_traits {
     ALONE = 4,         /* does not decode several frames at once, whatever threads it is given */
     INTRA = 8,         /* packets are all of about one size */
     ONE_THREAD = 16,   /* is given no more: with several, libavcodec decodes some blocks wrongly */
+    IN_ROOTS = 32,     /* of N threads several share a frame: √N frames are decoded at once */
+    OWN_TABLES = 64,   /* each thread has some of its own, however small the picture is */
 };
 
-/* Bytes = pictures × (picture + side × pixels) + context × pixels + fixed, and for each further frame thread
- * thread_pictures × (picture + side × pixels) + thread × pixels. Fitted to libavcodec 59 (Debian 12), 240p to 4K, 8 and
- * 10 bits: the two depths tell pictures and the rest apart. */
+/* Bytes = pictures × (picture + side × pixels) + context × pixels + fixed, and for a second frame thread, and each
+ * later one, thread_pictures × (picture + side × pixels) + thread × pixels + fixed. Fitted to libavcodec 59 (Debian
+ * 12), 240p to 4K, 8 and 10 bits: the two depths tell pictures and the rest apart. */
 typedef struct decoder_model {
     const char *codec;
     int traits;
@@ -45,13 +48,15 @@ typedef struct decoder_model {
     float side;     /* bytes per pixel beside each picture: motion vectors, block types */
     float context;  /* bytes per pixel once: line buffers, coefficients, tables */
     float thread_pictures, thread;
+    float later_pictures, later; /* of a third thread and each one more; 0: as the second */
 } decoder_model;
 
 static const decoder_model decoder_models[] = {
-    {"h264", BY_REFERENCES, 5, 0.57f, 0.77f, 3, 2.7f}, /* a thread of a damaged stream keeps what the other gave up */
-    {"hevc", BY_REFERENCES, 7, 0.87f, 0.75f, 1, 1.5f},
-    {"av1", 0, 9.2f, 0, 1.8f, 5.5f, 3.7f}, /* dav1d; eight references */
-    {"vp9", 0, 7, 0.30f, 0.40f, 1, 0.4f},  /* up to eight; clips that keep seven have been met */
+    {"h264", BY_REFERENCES | OWN_TABLES, 5, 0.57f, 0.77f, 3, 2.7f, 1,
+     1.5f}, /* damaged: keeps what the other thread gave up */
+    {"hevc", BY_REFERENCES | OWN_TABLES, 7, 0.87f, 0.75f, 1, 1.5f},
+    {"av1", IN_ROOTS, 9.2f, 0, 1.8f, 5.5f, 3.7f}, /* dav1d; eight references */
+    {"vp9", ALONE, 7, 0.30f, 0.40f, 0, 0},        /* up to eight; clips that keep seven have been met */
     {"vp8", 0, 4, 0.05f, 0.10f, 1, 0.2f},
     {"mpeg1video", BY_REORDER | ALONE, 3, 0.30f, 0.40f, 0, 0},
     {"mpeg2video", BY_REORDER | ALONE, 3, 0.30f, 0.40f, 0, 0},
@@ -64,7 +69,7 @@ static const decoder_model decoder_models[] = {
     {"h261", ALONE, 2, 0, 2.5f, 0, 0},
     {"h263", ALONE, 2, 0, 3.0f, 0, 0},
     {"rv20", BY_REORDER | ALONE, 3, 0, 2.8f, 0, 0},
-    {"theora", 0, 4, 0, 2.8f, 1, 4.2f},
+    {"theora", OWN_TABLES, 4, 0, 2.8f, 1, 4.2f},
     {"snow", ALONE, 5, 0, 11.0f, 0, 0},
     {"svq1", ALONE, 2, 0, 0.4f, 0, 0},
     {"jpeg2000", INTRA, 1, 0, 9.6f, 1, 9.6f},
@@ -88,7 +93,7 @@ static const decoder_model decoder_models[] = {
 };
 
 /* Codecs that were not measured: like the older ones, which predict from one or two pictures. */
-static const decoder_model other_decoder = {"", BY_REORDER, 4, 0, 1.8f, 1, 1.8f};
+static const decoder_model other_decoder = {"", BY_REORDER | OWN_TABLES, 4, 0, 1.8f, 1, 1.8f};
 
 static const decoder_model *model_of(const char *codec)
 {
@@ -102,8 +107,8 @@ enum {
     DECODER_FIXED = 900 * KB, /* tables of coefficients and codes, parser, packets of small pictures */
     DECODER_THREAD = 4 * MB,  /* of the second frame thread: its heap and stack, and what real clips took beyond the
                                * synthetic ones of the fit (up to 3.4 MB at 1080p) */
-    LATER_THREAD = 1 * MB,    /* of each one more; with what real clips took, which grows with the picture: as much */
-    LARGE_PIXELS = 1920 * 1080,
+    LATER_THREAD = 400 * KB,  /* of each one more */
+    LATER_TABLES = 800 * KB,  /* … and its tables */
 };
 
 /* Blocks of 16 × 16, as most decoders count; a row of them more for what lies around the picture. Rows have a least
@@ -162,17 +167,24 @@ static float pictures_kept(const bs_video_info *info, const decoder_model *model
 static uint64_t decoder_bytes(const bs_video_info *info, int threads)
 {
     const decoder_model *model = model_of(info->codec);
-    double pixels = (double)coded_pixels(info), further = model->traits & ALONE ? 0 : threads - 1;
-    const double most = (double)most_frames(info);
-    further = further < most - 1 ? further : most - 1;
-    double pictures = (double)pictures_kept(info, model) + further * (double)model->thread_pictures;
+    const double pixels = (double)coded_pixels(info), most = (double)most_frames(info);
+    if (model->traits & ALONE)
+        threads = 1;
+    /* Frames that are decoded at once beside the first: the second one, and later ones. */
+    double at_once = model->traits & IN_ROOTS ? ceil(sqrt(threads)) : threads;
+    at_once = at_once < most ? at_once : most;
+    const double second = at_once > 1 ? 1 : 0, later = at_once > 2 ? at_once - 2 : 0;
+    const double later_pictures = (double)(model->later_pictures > 0 ? model->later_pictures : model->thread_pictures);
+    const double later_context = (double)(model->later > 0 ? model->later : model->thread);
+    double pictures = (double)pictures_kept(info, model) + second * (double)model->thread_pictures +
+                      later * later_pictures;
     pictures = pictures < most ? pictures : most;
     double bytes = pictures * ((double)picture_bytes(info) + pixels * (double)model->side) +
-                   pixels * ((double)model->context + further * (double)model->thread);
-    if (further > 0)
-        bytes += DECODER_THREAD;
-    if (further > 1)
-        bytes += (further - 1) * (LATER_THREAD + (DECODER_THREAD - LATER_THREAD) * fmin(pixels / LARGE_PIXELS, 1));
+                   pixels * ((double)model->context + second * (double)model->thread + later * later_context);
+    if (threads > 1)
+        bytes += DECODER_THREAD + (threads - 2) * (double)LATER_THREAD;
+    if (model->traits & OWN_TABLES)
+        bytes += later * LATER_TABLES;
     return (uint64_t)bytes + DECODER_FIXED;
 }
 
@@ -219,7 +231,7 @@ static uint64_t model_bytes(bs_model_kind kind, bool frugal, uint64_t *weights)
 }
 
 /* The demuxer's index, and the packets under way: a packet of a codec without prediction is nearly a picture. */
-static uint64_t demuxer_bytes(const bs_video_info *info)
+static uint64_t demuxer_bytes(const bs_video_info *info, bool leaves_out)
 {
     enum { BASE = 1 * MB, TRANSPORT = 2 * MB, INDEX_ENTRY = 48, UNKNOWN_FRAMES = 3000 };
     uint64_t file = info->file_size > 0 ? (uint64_t)info->file_size : 0;
@@ -232,9 +244,11 @@ static uint64_t demuxer_bytes(const bs_video_info *info)
     uint64_t most = picture_bytes(info) / 5 * 6;
     if (info->photo) /* one packet */
         return BASE + (info->packet_bytes > 0 ? (uint64_t)info->packet_bytes : file);
+    const bool predicted = !strcmp(info->codec, "h264") || !strcmp(info->codec, "hevc");
+    const uint64_t ahead = leaves_out && predicted ? (frames < BS_READER_AHEAD ? frames : BS_READER_AHEAD) : 0;
     /* What a transport stream holds is learnt from packets, some of which are decoded for it. */
     return BASE + (strcmp(info->container, "mpegts") ? 0 : TRANSPORT) + packets * INDEX_ENTRY +
-           (largest < most ? largest : most) * 2;
+           (largest < most ? largest : most) * 2 + (mean < most ? mean : most) * ahead;
 }
 
 /* -- the sum --------------------------------------------------------------------------------------------- */
@@ -291,7 +305,7 @@ static void add_up(const bs_video_info *info, const bs_process_options *options,
     uint64_t weights;
     parts.model = model_bytes(bs_process_model(options), parts.frugal, &weights);
     parts.shared = CODE + weights;
-    parts.demuxer = demuxer_bytes(info);
+    parts.demuxer = demuxer_bytes(info, !video && interval > 1);
     parts.decoder = decoder_bytes(info, parts.decoder_threads);
     float waiting = at_most((float)(bs_plan_source_frames(parts.frugal) - 1), most_frames(info) - 1);
     parts.frames = picture_bytes(info) * (uint64_t)waiting;

@@ -26,6 +26,8 @@ typedef struct bs_video_reader bs_video_reader;
  * with a lock of its own; it lives as long as its reader. */
 typedef struct bs_sound bs_sound;
 
+enum { BS_READER_AHEAD = 20 }; /* packets of H.264 and HEVC that are looked at ahead, where frames can be left out */
+
 typedef struct bs_video_reader_options {
     int threads;        /* of the decoder; 0: 1 */
     bool frame_threads; /* let threads work on several frames at once (more memory, more speed) where slices cannot be

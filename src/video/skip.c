@@ -2,12 +2,14 @@
 #include <stdlib.h>
 
 #include "av.h"
+#include "reader.h"
 #include "skip.h"
 
 enum {
-    HELD_BACK = 16, /* pictures that H.264 and HEVC can hold back to put them into order */
-    AHEAD = 20,     /* packets looked ahead: more than that */
-    RECENT = 64,    /* packets remembered after they were taken */
+    HELD_BACK = 16,          /* pictures that H.264 and HEVC can hold back to put them into order */
+    AHEAD = BS_READER_AHEAD, /* packets looked ahead: more than that */
+    AHEAD_INTRA = 2,         /* … where none are: packets are whole pictures, and large */
+    RECENT = 64,             /* packets remembered after they were taken */
 };
 
 typedef struct seen {
@@ -207,7 +209,7 @@ static contents contents_of(bs_skipper *s, const AVPacket *packet)
 
 bool bs_skipper_has_room(const bs_skipper *s)
 {
-    return s->count < AHEAD && !(s->stopped && s->count);
+    return s->count < (s->intra ? AHEAD_INTRA : AHEAD) && !(s->stopped && s->count);
 }
 
 static bool is_shown(const AVPacket *packet)
@@ -239,7 +241,7 @@ static bool examine(bs_skipper *s, const AVPacket *packet)
     /* A decoder that is not told how many it must hold back learns it from a picture that comes too late, and does not
      * give that one. */
     s->reordered |= later > 0;
-    if ((s->reordered && !s->order_told) || later > HELD_BACK) /* the latter: time begins anew */
+    if ((s->reordered && (s->intra || !s->order_told)) || later > HELD_BACK) /* the latter: time begins anew */
         s->stopped = true;
     return c.dispensable;
 }

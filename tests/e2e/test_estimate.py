@@ -63,6 +63,11 @@ def matrix():
                 yield "photo." + name, size, 1, how, options
     for options in [["--exact"], ["--save-frames"], ["--save-frames", "--frame-format", "png"], ["--people", "3"]]:
         yield "h264.mp4", "854x480", 40, CODECS["h264.mp4"], options
+    lean = ["--no-video", "--model", "lite"]
+    yield "huffyuv.avi", "1280x720", 30, RARE["huffyuv.avi"], lean  # packets looked ahead are whole pictures
+    for name in ["h264.mp4", "av1.mkv", "vp9.webm"]:
+        yield name, "854x480", 40, CODECS[name], [*lean, "--threads", "8"]
+    yield "png.mov", "640x360", 20, RARE["png.mov"], [*lean, "--threads", "8"]
 
 
 class Estimate(kit.Case):
