@@ -63,7 +63,8 @@ static conv_state conv_open(const bs_nn_step *s, float *scratch)
                s->out_shape.width == 1;
     c.pointwise = !s->pad_top && !s->pad_left && (one || all) &&
                   (all || (s->in_shape.height == s->out_shape.height && s->in_shape.width == s->out_shape.width));
-    c.together = !c.pointwise || (s->out_shape.height * s->out_shape.width > BLOCK_PIXELS &&
+    /* More than a block of pixels, told by the width: a band of a chain has few rows, its packed weights serve all. */
+    c.together = !c.pointwise || (s->out_shape.width * s->out_shape.width > BLOCK_PIXELS &&
                                   panel_floats(s, (size_t)c.taps) <= PACKED_FLOATS);
     if (scratch) { /* NULL: only what kind of convolution it is */
         c.bias = scratch;
