@@ -176,11 +176,16 @@ typedef struct bs_sequence {
     int references;  /* pictures that a decoder must hold (H.264: max_num_ref_frames; HEVC: max_dec_pic_buffering) */
     int layers;      /* temporal ones, of HEVC */
     bool fields;     /* of H.264: a picture may be one field of a frame */
+    int number_bits; /* of H.264: of the number that stands before a slice says whether it is of a field */
+    bool planes;     /* of H.264: each slice is of one colour, and says of which before that */
     bool order_told; /* it says how many pictures are held back to be put into order */
 } bs_sequence;
 
 /* Of one NAL unit, which begins with its header. */
 void bs_sequence_read(const uint8_t *nal, size_t size, bool hevc, bs_sequence *out);
+
+/* Whether a slice of H.264, a NAL unit of kind 1, 2 or 5, is of one field of a frame. */
+bool bs_slice_is_field(const uint8_t *nal, size_t size, const bs_sequence *sequence);
 
 /* Of the first set in the stream's header; false, and zeros, where there is none. */
 bool bs_sequence_first(const AVCodecParameters *parameters, bs_sequence *out);

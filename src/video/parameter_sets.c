@@ -86,8 +86,7 @@ static void h264_sequence(bits *b, bs_sequence *out)
     if (profile == 100 || profile == 110 || profile == 122 || profile == 244 || profile == 44 || profile == 83 ||
         profile == 86 || profile == 118 || profile == 128) {
         const unsigned chroma = take_golomb(b);
-        if (chroma == 3)
-            take(b, 1);
+        out->planes = chroma == 3 && take(b, 1);
         take_golomb(b);
         take_golomb(b);
         take(b, 1);
@@ -96,7 +95,7 @@ static void h264_sequence(bits *b, bs_sequence *out)
                 if (take(b, 1))
                     skip_scaling_list(b, i < 6 ? 16 : 64);
     }
-    take_golomb(b);
+    out->number_bits = (int)(take_golomb(b) & 15) + 4;
     const unsigned order = take_golomb(b);
     if (order == 0) {
         take_golomb(b);
@@ -151,17 +150,34 @@ static void hevc_sequence(bits *b, bs_sequence *out)
     out->order_told = true;
 }
 
-void bs_sequence_read(const uint8_t *nal, size_t size, bool hevc, bs_sequence *out)
+/* What follows the header, without the emulation prevention bytes, in `plain`. */
+static bits unstuffed(const uint8_t *nal, size_t size, size_t header, uint8_t *plain, size_t capacity)
 {
-    /* Without the header and the emulation prevention bytes. */
-    uint8_t plain[512];
     size_t length = 0;
-    for (size_t i = hevc ? 2 : 1; i < size && length < sizeof(plain); i++) {
+    for (size_t i = header; i < size && length < capacity; i++) {
         const bool stuffed = i >= 2 && nal[i] == 3 && !nal[i - 1] && !nal[i - 2];
         if (!stuffed)
             plain[length++] = nal[i];
     }
-    bits b = {plain, length * 8, 0};
+    return (bits){plain, length * 8, 0};
+}
+
+/* 7.3.3. */
+bool bs_slice_is_field(const uint8_t *nal, size_t size, const bs_sequence *sequence)
+{
+    uint8_t plain[32];
+    bits b = unstuffed(nal, size, 1, plain, sizeof(plain));
+    take_golomb(&b), take_golomb(&b), take_golomb(&b); /* first macroblock, type, picture parameter set */
+    if (sequence->planes)
+        take(&b, 2);
+    take(&b, sequence->number_bits);
+    return sequence->fields && take(&b, 1);
+}
+
+void bs_sequence_read(const uint8_t *nal, size_t size, bool hevc, bs_sequence *out)
+{
+    uint8_t plain[512];
+    bits b = unstuffed(nal, size, hevc ? 2 : 1, plain, sizeof(plain));
     *out = (bs_sequence){0};
     (hevc ? hevc_sequence : h264_sequence)(&b, out);
 }

@@ -19,7 +19,9 @@ typedef struct seen {
 struct bs_skipper {
     int every;
     bool intra, hevc;
-    int length_bytes; /* of a NAL unit; 0: start codes */
+    int length_bytes;     /* of a NAL unit; 0: start codes */
+    bs_sequence sequence; /* of H.264, as far as it was met */
+    bool has_sequence;
     bool stopped;
     bool based;      /* base is known */
     bool confirmed;  /* … and the second frame came where it was expected: there is a packet for each frame */
@@ -42,18 +44,15 @@ static bool allows(bs_skipper *s, const AVCodecParameters *codec)
 {
     const AVCodecDescriptor *const desc = avcodec_descriptor_get(codec->codec_id);
     const uint8_t *const extra = codec->extradata;
-    bs_sequence sequence;
     s->intra = desc && (desc->props & AV_CODEC_PROP_INTRA_ONLY);
     s->hevc = codec->codec_id == AV_CODEC_ID_HEVC;
     s->order_told = true;
     if (s->intra)
         return true;
     if (codec->codec_id == AV_CODEC_ID_H264) {
-        if (bs_sequence_first(codec, &sequence)) {
-            s->order_told = sequence.order_told;
-            if (sequence.fields)
-                return false;
-        }
+        s->has_sequence = bs_sequence_first(codec, &s->sequence);
+        if (s->has_sequence)
+            s->order_told = s->sequence.order_told;
         if (codec->extradata_size > 6 && extra[0] == 1) {
             s->length_bytes = (extra[4] & 3) + 1;
             return (extra[5] & 31) <= 1; /* parameter sets */
@@ -117,7 +116,7 @@ typedef struct contents {
 /* The kinds of NAL units are those of table 7-1 of each standard. */
 static void look_at_h264(bs_skipper *s, const uint8_t *nal, size_t size, contents *c)
 {
-    enum { SLICE = 1, LAST_SLICE = 5, SEI, SEQUENCE, DELIMITER = 9, FILLER = 12, FURTHER_VIEW = 20 };
+    enum { SLICE = 1, FIRST_PART, LAST_SLICE = 5, SEI, SEQUENCE, DELIMITER = 9, FILLER = 12, FURTHER_VIEW = 20 };
     const int kind = nal[0] & 31;
     const bool referred_to = nal[0] & 0x60;
     c->picture |= kind >= SLICE && kind <= LAST_SLICE;
@@ -126,9 +125,15 @@ static void look_at_h264(bs_skipper *s, const uint8_t *nal, size_t size, content
     if (kind == SEQUENCE) {
         bs_sequence sequence;
         bs_sequence_read(nal, size, false, &sequence);
-        c->odd |= sequence.fields;
         s->order_told &= sequence.order_told;
+        c->odd |= s->has_sequence && (sequence.fields != s->sequence.fields || sequence.planes != s->sequence.planes ||
+                                      sequence.number_bits != s->sequence.number_bits);
+        s->sequence = sequence;
+        s->has_sequence = true;
     }
+    /* A frame may be two packets then. */
+    if (kind == SLICE || kind == FIRST_PART || kind == LAST_SLICE)
+        c->odd |= bs_slice_is_field(nal, size, &s->sequence);
 }
 
 static void look_at_hevc(const uint8_t *nal, size_t size, contents *c)

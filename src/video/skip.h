@@ -6,7 +6,7 @@
  * and of H.264 (nal_ref_idc 0) and HEVC (sub-layer non-reference pictures of streams with one layer) those
  * that the standards declare dispensable. The frames that remain are the same to the bit.
  * It steps back for good where packets and frames may not be one to one, since each frame's number is reckoned from the
- * packets before it: H.264 whose pictures may be fields, or whose parameter sets do not say how many pictures are put
+ * packets before it: H.264 with a picture that is a field, or whose parameter sets do not say how many pictures are put
  * into order (where some are), broken links of HEVC, packets without a picture; time stamps missing or repeated; a
  * frame that did not come where it was expected. Owner: the reader. Threads: the reader's. */
 #ifndef BS_VIDEO_SKIP_H
