@@ -20,6 +20,7 @@ enum {
     BS_PLAN_RESULT_QUEUE = 4,   /* poses that wait for their frames to be drawn */
     BS_PLAN_PREVIEW_SIDE = 320, /* the longer one, at most */
     BS_PLAN_THUMBNAIL_WIDTH = 320,
+    BS_PLAN_THUMBNAIL_HEIGHT = 720, /* at most: of a strip */
     BS_PLAN_PREVIEW_US = 3000000,
     BS_PLAN_PREVIEW_STEP_US = 60000, /* its frames lie at least so far apart: every second one at 25 or 30 a second */
     BS_PLAN_PREVIEW_LEAN = 2,        /* of its encoder (writer.h), at least: a small picture needs no long look ahead */

@@ -139,6 +139,8 @@ static bs_status keep_thumbnail(bs_job_run *job, const bs_video_frame *frame, bs
     int width, height;
     bs_video_frame *canvas;
     bs_canvas_size(job->info->width, job->info->height, BS_PLAN_THUMBNAIL_WIDTH, &width, &height);
+    if (height > BS_PLAN_THUMBNAIL_HEIGHT)
+        bs_canvas_size_within(job->info->width, job->info->height, BS_PLAN_THUMBNAIL_HEIGHT, &width, &height);
     bs_status status = bs_video_frame_canvas(job->pose_scaler, frame, width, height, &canvas, err);
     if (status != BS_OK)
         return status;
