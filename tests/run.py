@@ -24,6 +24,7 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 CI = os.environ.get("CI", "").lower() in ("true", "1", "yes")
 FUZZ_SECONDS = "6"
 TESTS_AT_A_TIME = "3"  # on two cores: several wait for most of their time (test_jobs: 140 s with 26 s of processor time)
+CHECKED_AT_A_TIME = "2"  # which a sanitizer keeps busy
 
 
 class Tally:
@@ -64,6 +65,12 @@ def landlock():
         return False
 
 
+def may_mount():
+    """CAP_SYS_ADMIN, which root may lack in a container."""
+    effective = re.search(r"^CapEff:\s*(\w+)", pathlib.Path("/proc/self/status").read_text(), re.M).group(1)
+    return bool(int(effective, 16) >> 21 & 1)
+
+
 # A word that the reason of a skip may name, and whether this machine has it.
 CAPABILITIES = {
     r"shared": lambda: (ROOT.parent / "shared" / "media").is_dir(),
@@ -73,6 +80,7 @@ CAPABILITIES = {
     r"\bneon\b|qemu": lambda: shutil.which("qemu-aarch64") and shutil.which("aarch64-linux-gnu-gcc"),
     r"landlock": landlock,
     r"\broot\b": lambda: os.geteuid() == 0,
+    r"mounted": may_mount,
     r"\bpsi\b|pressure": lambda: os.path.exists("/proc/pressure/memory"),
     r"chromium": lambda: shutil.which("chromium"),
     r"smaps_rollup": lambda: os.path.exists("/proc/self/smaps_rollup"),
@@ -115,11 +123,11 @@ def count(tally, label, test):
     tally.passed += max(ran, 0 if skipped else 1)
 
 
-def meson_tests(tally, folder, label, *args):
+def meson_tests(tally, folder, label, *args, at_a_time=CHECKED_AT_A_TIME):
     log = ROOT / folder / "meson-logs" / "testlog.json"
     log.unlink(missing_ok=True)
     env = dict(os.environ, BODYSCRIPT_MODELS=str(ROOT / "build/models"), BODYSCRIPT_MEDIA=str(ROOT / "build/media"))
-    run = subprocess.run(["meson", "test", "-C", str(ROOT / folder), "--no-rebuild", "--num-processes", TESTS_AT_A_TIME, *args],
+    run = subprocess.run(["meson", "test", "-C", str(ROOT / folder), "--no-rebuild", "--num-processes", at_a_time, *args],
                          env=env, stdout=sys.stderr)
     entries = [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
     for test in entries:
@@ -147,7 +155,7 @@ def everything(tally, quick):
     announce("lint", start)
     step(tally, "lint", ["./dev", "lint"])
     announce("release build", start)
-    meson_tests(tally, "build", "")
+    meson_tests(tally, "build", "", at_a_time=TESTS_AT_A_TIME)
     if not quick:
         announce("AddressSanitizer and UndefinedBehaviorSanitizer", start)
         if step(tally, "asan: build", ["./dev", "build", "asan"]):

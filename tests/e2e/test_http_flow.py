@@ -258,7 +258,7 @@ class Beside(unittest.TestCase):
     def test_it_stops_cleanly_with_streams_and_idle_connections_open(self):
         with Service() as s:
             s.wait_ready()
-            job = s.upload(made_video("320x240", 10, 30), interval=1).json()["job_id"]
+            job = s.upload(made_video("320x240", 4, 30), interval=1).json()["job_id"]
             session = requests.Session()
             session.get(s.url + "/livez")
             ended = threading.Event()
