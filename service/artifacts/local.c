@@ -361,9 +361,9 @@ int bs_artifacts_sweep_incoming(bs_artifacts *a, int64_t seconds)
         int file = openat(dirfd(dir), e->d_name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
         if (file < 0)
             continue;
-        /* One from the future is of before the clock was set back. */
-        if (!fstat(file, &st) && (now - st.st_mtime >= seconds || st.st_mtime > now) &&
-            !flock(file, LOCK_EX | LOCK_NB) && !unlinkat(dirfd(dir), e->d_name, 0))
+        /* One from as far ahead is of before the clock was set back. */
+        if (!fstat(file, &st) && llabs((long long)now - st.st_mtime) >= seconds && !flock(file, LOCK_EX | LOCK_NB) &&
+            !unlinkat(dirfd(dir), e->d_name, 0))
             removed++;
         close(file);
     }

@@ -9,18 +9,14 @@
 static void add_policy(bs_request *r)
 {
     char policy[1536];
-    const char *cdn = r->http->settings->cdn_base_url;
-    size_t origin = 0;
-    if (cdn && strstr(cdn, "://")) {
-        const char *host = strstr(cdn, "://") + 3;
-        origin = (size_t)(host - cdn) + strcspn(host, "/ ;,'\"");
-    }
+    const char *cdn = r->http->settings->cdn_base_url ? r->http->settings->cdn_base_url : "";
+    const char *host = strstr(cdn, "://"); /* what follows was checked at the start (service/check.h) */
+    const int origin = host ? (int)(host + 3 - cdn) + (int)strcspn(host + 3, "/") : 0;
     snprintf(policy, sizeof(policy),
              "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data: %.*s; "
              "media-src 'self' blob: %.*s; connect-src 'self' %.*s; base-uri 'none'; form-action 'none'; "
              "frame-ancestors 'none'",
-             (int)(origin < 300 ? origin : 0), cdn ? cdn : "", (int)(origin < 300 ? origin : 0), cdn ? cdn : "",
-             (int)(origin < 300 ? origin : 0), cdn ? cdn : "");
+             origin, cdn, origin, cdn, origin, cdn);
     bs_answer_header(r, "Content-Security-Policy", policy);
 }
 

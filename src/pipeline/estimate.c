@@ -29,13 +29,14 @@ enum {
 /* -- what a decoder keeps ------------------------------------------------------------------------------- */
 
 enum decoder_traits {
-    BY_REFERENCES = 1, /* the header tells how many pictures: reference_frames, and the current one */
-    BY_REORDER = 2,    /* one picture less where nothing is reordered (no B pictures) */
-    ALONE = 4,         /* does not decode several frames at once, whatever threads it is given */
-    INTRA = 8,         /* packets are all of about one size */
-    ONE_THREAD = 16,   /* is given no more: with several, libavcodec decodes some blocks wrongly */
-    IN_ROOTS = 32,     /* of N threads several share a frame: √N frames are decoded at once */
-    OWN_TABLES = 64,   /* each thread has some of its own, however small the picture is */
+    BY_REFERENCES = 1,  /* the header tells how many pictures: reference_frames, and the current one */
+    BY_REORDER = 2,     /* one picture less where nothing is reordered (no B pictures) */
+    ALONE = 4,          /* does not decode several frames at once, whatever threads it is given */
+    INTRA = 8,          /* packets are all of about one size */
+    ONE_THREAD = 16,    /* is given no more: with several, libavcodec decodes some blocks wrongly */
+    IN_ROOTS = 32,      /* of N threads several share a frame: √N frames are decoded at once */
+    OWN_TABLES = 64,    /* each thread has some of its own, however small the picture is */
+    LOOKED_AHEAD = 128, /* where frames are left out, packets are looked at before they are decoded */
 };
 
 /* Bytes = pictures × (picture + side × pixels) + context × pixels + fixed, and for a second frame thread, and each
@@ -52,9 +53,9 @@ typedef struct decoder_model {
 } decoder_model;
 
 static const decoder_model decoder_models[] = {
-    {"h264", BY_REFERENCES | OWN_TABLES, 5, 0.57f, 0.77f, 3, 2.7f, 1,
-     1.5f}, /* damaged: keeps what the other thread gave up */
-    {"hevc", BY_REFERENCES | OWN_TABLES, 7, 0.87f, 0.75f, 1, 1.5f},
+    /* A thread of a damaged stream keeps what the other gave up. */
+    {"h264", BY_REFERENCES | OWN_TABLES | LOOKED_AHEAD, 5, 0.57f, 0.77f, 3, 2.7f, 1, 1.5f},
+    {"hevc", BY_REFERENCES | OWN_TABLES | LOOKED_AHEAD, 7, 0.87f, 0.75f, 1, 1.5f},
     {"av1", IN_ROOTS, 9.2f, 0, 1.8f, 5.5f, 3.7f}, /* dav1d; eight references */
     {"vp9", ALONE, 7, 0.30f, 0.40f, 0, 0},        /* up to eight; clips that keep seven have been met */
     {"vp8", 0, 4, 0.05f, 0.10f, 1, 0.2f},
@@ -244,8 +245,8 @@ static uint64_t demuxer_bytes(const bs_video_info *info, bool leaves_out)
     uint64_t most = picture_bytes(info) / 5 * 6;
     if (info->photo) /* one packet */
         return BASE + (info->packet_bytes > 0 ? (uint64_t)info->packet_bytes : file);
-    const bool predicted = !strcmp(info->codec, "h264") || !strcmp(info->codec, "hevc");
-    const uint64_t ahead = leaves_out && predicted ? (frames < BS_READER_AHEAD ? frames : BS_READER_AHEAD) : 0;
+    const uint64_t most_ahead = leaves_out && model_of(info->codec)->traits & LOOKED_AHEAD ? BS_READER_AHEAD : 0;
+    const uint64_t ahead = frames < most_ahead ? frames : most_ahead;
     /* What a transport stream holds is learnt from packets, some of which are decoded for it. */
     return BASE + (strcmp(info->container, "mpegts") ? 0 : TRANSPORT) + packets * INDEX_ENTRY +
            (largest < most ? largest : most) * 2 + (mean < most ? mean : most) * ahead;

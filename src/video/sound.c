@@ -166,13 +166,17 @@ static bool set_time(bs_sound *sound, bs_sound_packet *item, int64_t until_us)
         item->anew = change_timeline(sound, raw, item->pushed_us);
         if (!item->anew && !pause && until_us < item->pushed_us + PATIENCE_US)
             return false;
-        if (!item->anew && !pause) /* its clock alone has jumped */
-            sound->zero_us += time - sound->due_us;
+        if (!item->anew && !pause && /* its clock alone has jumped */
+            __builtin_add_overflow(sound->zero_us, time - sound->due_us, &sound->zero_us))
+            return true;
         time = since(raw, sound->zero_us);
+        if (time == BS_NO_TIME)
+            return true;
     }
+    const int64_t lasts = av_rescale_q(item->packet->duration, sound->time_base, AV_TIME_BASE_Q);
     sound->told = true;
     item->time_us = time;
-    sound->due_us = time + av_rescale_q(item->packet->duration, sound->time_base, AV_TIME_BASE_Q);
+    sound->due_us = time + (lasts > 0 && lasts < LEAP_US ? lasts : 0); /* a file may claim anything */
     return true;
 }
 

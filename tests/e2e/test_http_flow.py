@@ -207,6 +207,7 @@ class Beside(unittest.TestCase):
             refused = s.upload(clip)
             self.assertEqual((refused.status, refused.headers["WWW-Authenticate"]), (401, "Bearer"))
             self.assertEqual(s.upload(clip, headers={"X-API-Key": "secret-kez"}).status, 401)
+            self.assertEqual(s.upload(clip, headers={"X-API-Key": "secret-key"}).status, 200)
             self.assertEqual(s.upload(clip, headers={"X-API-Key": "secret-key "}).status, 200)
             answer = s.upload(clip, headers={"Authorization": "Bearer secret-key"})
             self.assertEqual(answer.status, 200)

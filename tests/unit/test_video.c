@@ -419,6 +419,35 @@ static void a_stamp_of_sound_beyond_reason_is_none(void **state)
     assert_int_equal(time_of_sound(INT64_MAX / 2000, 0), BS_NO_TIME);
 }
 
+/* The second packet's time is reckoned from where the first one ends. */
+static void sound_may_claim_to_last_for_ever(void **state)
+{
+    const int64_t durations[] = {INT64_MAX, INT64_MIN + 1, INT64_MAX / 2000, 20};
+    AVCodecParameters *parameters = avcodec_parameters_alloc();
+    AVPacket *packet = av_packet_alloc();
+    assert_true(parameters && packet);
+    for (size_t i = 0; i < sizeof(durations) / sizeof(*durations); i++) {
+        bs_error err = {0};
+        bs_sound *sound;
+        assert_int_equal(bs_sound_open(&sound, parameters, (AVRational){1, 1000}, &err), BS_OK);
+        bs_sound_set_origin(sound, 0, 0);
+        for (int k = 0; k < 2; k++) {
+            packet->pts = k * 20;
+            packet->duration = durations[i];
+            assert_int_equal(bs_sound_push(sound, packet, &err), BS_OK);
+        }
+        for (int k = 0; k < 2; k++) {
+            bs_sound_packet *item = bs_sound_take(sound, 0);
+            assert_non_null(item);
+            assert_int_equal(item->time_us, k * 20000);
+            bs_sound_packet_free(item);
+        }
+        bs_sound_close(&sound);
+    }
+    av_packet_free(&packet);
+    avcodec_parameters_free(&parameters);
+}
+
 static void a_single_frame_is_a_video_too(void **state)
 {
     const int64_t time = 0;
@@ -607,6 +636,7 @@ int main(void)
         cmocka_unit_test(a_written_video_has_its_index_first_and_its_own_times),
         cmocka_unit_test(what_a_container_keeps_with_mp3_stays_there),
         cmocka_unit_test(a_stamp_of_sound_beyond_reason_is_none),
+        cmocka_unit_test(sound_may_claim_to_last_for_ever),
         cmocka_unit_test(a_single_frame_is_a_video_too),
         cmocka_unit_test(a_video_that_was_cut_off_gives_what_it_has_and_says_so),
         cmocka_unit_test(stills_are_photos_that_can_be_read_again),
