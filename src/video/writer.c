@@ -34,6 +34,7 @@ enum {
     KEY_SECONDS = 2, /* at most between places to seek to */
     SOUND_SPAN_US = 500000,
     SOUND_JITTER_PER_SECOND = 20, /* 1/20 s: time stamps of containers are coarser than sound */
+    SOUND_MOST_SECONDS = 10,      /* of a packet: a file may claim anything */
     FALLBACK_DURATION = BS_MP4_TIMESCALE / 25,
 };
 
@@ -247,7 +248,9 @@ static int64_t duration_of(const bs_video_writer *w, const AVPacket *packet)
     if (format->codec_id != AV_CODEC_ID_OPUS && format->frame_size > 0)
         return format->frame_size;
     const int64_t duration = av_rescale_q(packet->duration, w->sound->time_base, (AVRational){1, w->sound_rate});
-    return duration > 0 ? duration : format->codec_id == AV_CODEC_ID_OPUS ? 960 : 1024;
+    if (duration > 0 && duration < (int64_t)w->sound_rate * SOUND_MOST_SECONDS)
+        return duration;
+    return format->codec_id == AV_CODEC_ID_OPUS ? 960 : 1024;
 }
 
 /* The filter finds the description in the first packets, which need not be among those that are heard. */
