@@ -22,7 +22,7 @@ from service import Service, form, made_video
 
 ROUNDS = 20 if os.environ.get("BODYSCRIPT_LONG") else 2
 CLIP = ("160x120", 1, 10)
-SETTINGS = {"MODE": "ultra_fast", "MAX_PENDING_JOBS": 50, "MAX_VIDEO_SIZE_MB": 1}
+SETTINGS = {"MODE": "ultra_fast", "MAX_PENDING_JOBS": max(50, 4 * ROUNDS), "MAX_VIDEO_SIZE_MB": 1}
 
 
 class Clients:
