@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -89,6 +90,7 @@ static bs_status measure(const cli_job_options *job, const char *path, bool ever
     fflush(NULL);
     pid_t child = fork();
     if (child == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL); /* nobody waits for the figures of a bench that was stopped */
         shared->status = measure_here(job, path, everything, shared);
         _exit(0);
     }
@@ -143,9 +145,10 @@ static int bench(bench_args *args, const char *path)
 {
     cli_job_options *job = &args->job;
     const int wanted = job->process.model;
+    char shown[CLI_SHOWN];
     if (!args->json)
-        printf("%s\n\n%-6s %-10s %8s %8s %9s %8s %8s %8s %8s %8s\n", path, "model", "outputs", "seconds", "frames/s",
-               "pose ms", "decode", "convert", "draw", "encode", "peak MB");
+        printf("%s\n\n%-6s %-10s %8s %8s %9s %8s %8s %8s %8s %8s\n", cli_shown(path, shown), "model", "outputs",
+               "seconds", "frames/s", "pose ms", "decode", "convert", "draw", "encode", "peak MB");
     for (int kind = 0; kind < BS_MODEL_KINDS; kind++) {
         if (wanted >= 0 && wanted != kind)
             continue;

@@ -45,9 +45,11 @@ int cli_say(const bs_error *err);
 void cli_answer_in_json(void);
 int cli_failf(bs_status status, const char *format, ...) BS_PRINTF(2, 3);
 
-/* SIGINT, SIGTERM and SIGHUP ask the running command to stop; SIGPIPE is ignored. */
+/* SIGINT, SIGTERM and SIGHUP ask the running command to stop; SIGPIPE is ignored. SIGHUP is not heard where it was
+ * ignored from the start (nohup). */
 void cli_catch_signals(void);
 bool cli_interrupted(void);
+void cli_at_signals(void (*handler)(int number)); /* the same signals, a handler of the command's own */
 
 /* -- options.c --------------------------------------------------------------------------------------- */
 
@@ -114,8 +116,9 @@ typedef struct cli_inputs {
     int count, capacity;
 } cli_inputs;
 
-/* Files are taken as they are, "-" is standard input; of a folder the media files in it, by name. */
-bs_status cli_inputs_add(cli_inputs *inputs, char **words, int count, bs_error *err);
+/* Files are taken as they are, "-" is standard input; of a folder the media files in it, by name. A folder without any,
+ * or one that cannot be read, is said and does not stop the others: the exit code of the first one, else 0. */
+int cli_inputs_add(cli_inputs *inputs, char **words, int count);
 void cli_inputs_release(cli_inputs *inputs);
 /* bs_probe within `memory_limit` (0: none), so that a header's claims cannot take more either. */
 bs_status cli_inputs_probe(const bs_input *input, uint64_t memory_limit, bs_video_info *out, bs_error *err);

@@ -80,18 +80,21 @@ static bs_status add_folder(cli_inputs *inputs, const char *folder, bs_error *er
     return status;
 }
 
-bs_status cli_inputs_add(cli_inputs *inputs, char **words, int count, bs_error *err)
+int cli_inputs_add(cli_inputs *inputs, char **words, int count)
 {
-    bs_status status = BS_OK;
-    for (int i = 0; i < count && status == BS_OK; i++) {
+    int exit_code = 0;
+    for (int i = 0; i < count; i++) {
         const char *path = strcmp(words[i], "-") ? words[i] : "/dev/stdin";
+        bs_error err = {0};
         struct stat st;
-        if (stat(path, &st) == 0 && S_ISDIR(st.st_mode))
-            status = add_folder(inputs, path, err);
-        else
-            status = append(inputs, strdup(path), err);
+        bool folder = stat(path, &st) == 0 && S_ISDIR(st.st_mode);
+        bs_status status = folder ? add_folder(inputs, path, &err) : append(inputs, strdup(path), &err);
+        if (status == BS_OK)
+            continue;
+        int code = cli_fail_of(path, &err);
+        exit_code = exit_code ? exit_code : code;
     }
-    return status;
+    return exit_code;
 }
 
 /* For headers that demand what src/video/claims.c does not see coming. Some are honest: an index has 40 bytes for each

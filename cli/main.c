@@ -29,13 +29,20 @@ static void on_signal(int number)
     interrupted = true;
 }
 
-void cli_catch_signals(void)
+void cli_at_signals(void (*handler)(int number))
 {
-    struct sigaction action = {.sa_handler = on_signal};
+    struct sigaction action = {.sa_handler = handler}, hangup;
     sigemptyset(&action.sa_mask);
     sigaction(SIGINT, &action, NULL);
     sigaction(SIGTERM, &action, NULL);
-    sigaction(SIGHUP, &action, NULL);
+    /* Under nohup the command is to outlive its terminal. */
+    if (sigaction(SIGHUP, NULL, &hangup) == 0 && hangup.sa_handler != SIG_IGN)
+        sigaction(SIGHUP, &action, NULL);
+}
+
+void cli_catch_signals(void)
+{
+    cli_at_signals(on_signal);
     signal(SIGPIPE, SIG_IGN);
 }
 

@@ -66,11 +66,12 @@ static const char *option_name(const char *setting, char *out, size_t size)
 
 static void print_option(char letter, const char *name, const char *argument, const char *meaning, const char *value)
 {
+    enum { LEFT = 38 };
     char left[96];
     snprintf(left, sizeof(left), "  %c%c%c --%s%s%s", letter ? '-' : ' ', letter ? letter : ' ', letter ? ',' : ' ',
              name, argument ? " " : "", argument ? argument : "");
-    printf("%-38s %s%s%s%s\n", left, meaning, value && *value ? " (" : "", value ? value : "",
-           value && *value ? ")" : "");
+    printf("%-*s%s%*s%s%s%s%s\n", LEFT, left, strlen(left) > LEFT ? "\n" : "", strlen(left) > LEFT ? LEFT + 1 : 1, "",
+           meaning, value && *value ? " (" : "", value ? value : "", value && *value ? ")" : "");
 }
 
 static void print_setting(const bs_setting *setting)
@@ -303,7 +304,7 @@ bool cli_parse(const cli_command *command, int argc, char **argv, void *opaque, 
                          (bs_log_format)settings->log_format);
         return true;
     }
-    if (p.help)
+    if (status == BS_OK)
         print_help(command);
     *exit_code = status == BS_OK ? 0 : cli_fail(&err);
     bs_settings_release(settings);

@@ -64,7 +64,8 @@ static void print_text(const char *path, const bs_video_info *info, const bs_est
                                         ", turned by 90°",
                                         ", transversed",
                                         ", turned by 270°"};
-    printf("%s\n", path);
+    char shown[CLI_SHOWN];
+    printf("%s\n", cli_shown(path, shown));
     printf("  %s: %s%s%s, %s, %d×%d", info->container, info->codec, info->profile[0] ? " " : "", info->profile,
            info->pixel_format, info->width, info->height);
     printf("%s%s%s\n", turns[info->orientation & 7], info->interlaced ? ", interlaced" : "", info->hdr ? ", HDR" : "");
@@ -125,14 +126,12 @@ int cli_probe(int argc, char **argv)
     probe_args args = {0};
     bs_settings settings;
     cli_inputs inputs = {0};
-    bs_error err = {0};
     int words, exit_code;
     cli_job_options_init(&args.job);
     if (!cli_parse(&command, argc, argv, &args, &settings, &words, &exit_code))
         return exit_code;
     cli_job_options_finish(&args.job, &settings);
-    if (cli_inputs_add(&inputs, argv, words, &err) != BS_OK)
-        exit_code = cli_fail(&err);
+    exit_code = cli_inputs_add(&inputs, argv, words);
     for (int i = 0; i < inputs.count; i++) {
         int code = probe(&args, inputs.path[i]);
         exit_code = exit_code ? exit_code : code;

@@ -291,14 +291,33 @@ static int process_all(const process_args *args, bs_models *models, const cli_in
     return exit_code;
 }
 
+static int process_inputs(const process_args *args, const bs_settings *settings, const cli_inputs *inputs)
+{
+    bs_error err = {0};
+    bs_models *models = NULL;
+    bs_status status = BS_OK;
+    char **names = calloc((size_t)inputs->count, sizeof(*names));
+    if (!names)
+        status = bs_fail(&err, BS_ERR_NOMEM, "no memory for the names of results");
+    if (status == BS_OK)
+        status = name_results(inputs, names, &err);
+    if (status == BS_OK)
+        status = bs_memory_bound(bs_memory_bound_for((uint64_t)settings->memory_limit_mb << 20), &err);
+    if (status == BS_OK)
+        status = bs_models_open(&models, NULL, BS_MODEL_BIT(bs_process_model(&args->job.process)), &err);
+    const int exit_code = status == BS_OK ? process_all(args, models, inputs, names) : cli_fail(&err);
+    bs_models_close(&models);
+    for (int i = 0; names && i < inputs->count; i++)
+        free(names[i]);
+    free(names);
+    return exit_code;
+}
+
 int cli_process(int argc, char **argv)
 {
     process_args args = {.output = "results"};
     bs_settings settings;
-    bs_models *models = NULL;
     cli_inputs inputs = {0};
-    char **names = NULL;
-    bs_error err = {0};
     int words, exit_code;
     cli_job_options_init(&args.job);
     if (!cli_parse(&command, argc, argv, &args, &settings, &words, &exit_code))
@@ -308,22 +327,11 @@ int cli_process(int argc, char **argv)
     if (settings.origin[BS_SET_MAX_VIDEO_SIZE_MB] != BS_FROM_DEFAULT)
         args.max_size = settings.max_video_size_mb << 20;
     cli_catch_signals();
-
-    bs_status status = cli_inputs_add(&inputs, argv, words, &err);
-    if (status == BS_OK && !(names = calloc((size_t)inputs.count, sizeof(*names))))
-        status = bs_fail(&err, BS_ERR_NOMEM, "no memory for the names of results");
-    if (status == BS_OK)
-        status = name_results(&inputs, names, &err);
-    if (status == BS_OK)
-        status = bs_memory_bound(bs_memory_bound_for((uint64_t)settings.memory_limit_mb << 20), &err);
-    if (status == BS_OK)
-        status = bs_models_open(&models, NULL, BS_MODEL_BIT(bs_process_model(&args.job.process)), &err);
-    exit_code = status == BS_OK ? process_all(&args, models, &inputs, names) : cli_fail(&err);
-
-    bs_models_close(&models);
-    for (int i = 0; names && i < inputs.count; i++)
-        free(names[i]);
-    free(names);
+    exit_code = cli_inputs_add(&inputs, argv, words);
+    if (inputs.count > 0) {
+        const int code = process_inputs(&args, &settings, &inputs);
+        exit_code = exit_code && code != CLI_INTERRUPTED ? exit_code : code;
+    }
     cli_inputs_release(&inputs);
     bs_settings_release(&settings);
     return exit_code;

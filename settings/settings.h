@@ -22,7 +22,8 @@ enum { BS_CONCURRENT_MOST = 256 }; /* what MAX_CONCURRENT_PROCESSING takes: the 
  * TEXT(field, NAME, default, meaning)            NULL: none
  * CHOICE(field, NAME, default, "a|b|c", meaning) the index of the word */
 #define BS_SETTINGS_LIST(INT, BOOL, TEXT, CHOICE) \
-    INT(max_video_size_mb, MAX_VIDEO_SIZE_MB, 30, 1, 1048576, "larger uploads are refused while they arrive") \
+    INT(max_video_size_mb, MAX_VIDEO_SIZE_MB, 30, 1, 1048576, \
+        "larger uploads are refused while they arrive; files of `process` only where it is set") \
     INT(max_video_duration_seconds, MAX_VIDEO_DURATION_SECONDS, 10, 0, 864000, \
         "longer videos are processed up to here; 0: no limit") \
     INT(frame_extraction_interval, FRAME_EXTRACTION_INTERVAL, 3, 1, 10000, \
@@ -55,7 +56,8 @@ enum { BS_CONCURRENT_MOST = 256 }; /* what MAX_CONCURRENT_PROCESSING takes: the 
     TEXT(admin_token, ADMIN_TOKEN, NULL, "what the administrator sends; generated in DATA_DIR unless given") \
     TEXT(api_key, API_KEY, NULL, "what uploads must send, where set") \
     TEXT(cors_allow_origins, CORS_ALLOW_ORIGINS, NULL, "comma-separated, such as https://example.com, or *") \
-    CHOICE(log_level, LOG_LEVEL, 2, "error|warning|info|debug|trace", "what is logged") \
+    CHOICE(log_level, LOG_LEVEL, 2, "error|warning|info|debug|trace", \
+           "what is logged; commands other than serve and worker: warning unless given") \
     CHOICE(log_format, LOG_FORMAT, 0, "text|json", "how it is logged, on standard error")
 
 /* BS_SET_MAX_VIDEO_WIDTH …: the place of a setting in the list. */

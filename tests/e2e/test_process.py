@@ -157,13 +157,38 @@ class Results(kit.Case):
         self.assertEqual(out.returncode, 3)
         self.assertFalse((self.tmp / "half.trc").exists())
 
+    def test_an_export_replaces_files_alone(self):
+        self.process(*QUICK, "--no-video", kit.sample())
+        pose, csv = self.tmp / "results/sample/pose_data.json", (self.tmp / "results/sample/pose_data.csv").read_text()
+        pipe, link = self.tmp / "pipe", self.tmp / "link.csv"
+        os.mkfifo(pipe)
+        link.symlink_to("target.csv")
+        (self.tmp / "target.csv").touch()
+        self.assertEqual(kit.run("export", pose, "-f", "csv", "-o", link).returncode, 0)
+        self.assertTrue(link.is_symlink())
+        self.assertEqual((self.tmp / "target.csv").read_text(), csv)
+        export = subprocess.Popen([kit.PROGRAM, "export", pose, "-f", "csv", "-o", pipe], env=kit.ENVIRONMENT)
+        self.assertEqual(pipe.read_text(), csv)
+        self.assertEqual((export.wait(), pipe.is_fifo()), (0, True))
+        before = pose.read_bytes()
+        for source, target, code, why in ((pose, pose, 2, "would replace it"), (pose, self.tmp, 1, "is a folder"), (pose, "", 2, "takes the name of a file"),
+                                          (pipe, "x.csv", 3, "is not a file"), (self.tmp, "x.csv", 3, "is not a file")):
+            out = kit.run("export", source, "-f", "csv", "-o", target, cwd=self.tmp)
+            self.assertEqual((out.returncode, len(out.stderr.splitlines())), (code, 1), out.stderr)
+            self.assertIn(why, out.stderr)
+        self.assertEqual(pose.read_bytes(), before)
+        self.assertEqual({p.name for p in self.tmp.iterdir()}, {"results", "pipe", "link.csv", "target.csv"})
+
 
 class Batches(kit.Case):
     def test_a_bad_file_does_not_stop_the_others(self):
         bad = self.tmp / "bad.mp4"
         bad.write_bytes(b"this is no video" * 100)
-        out = self.process(*QUICK, "--no-video", bad, kit.sample(), self.tmp / "gone.mp4", code=3)
+        empty = self.tmp / "empty"
+        empty.mkdir()
+        out = self.process(*QUICK, "--no-video", empty, bad, kit.sample(), self.tmp / "gone.mp4", code=3)
         self.assertFiles(self.tmp / "results", {"sample"})
+        self.assertIn("empty' holds no video or photo", out.stderr)
         self.assertIn("bad.mp4", out.stderr)
         self.assertIn("gone.mp4", out.stderr)
         self.assertIn("2 of 3 files failed", out.stderr)
@@ -574,10 +599,11 @@ class Inputs(kit.Case):
 
 
 class Interruption(kit.Case):
-    def start(self, *args, video=None):
+    def start(self, *args, video=None, hangup=signal.SIG_DFL):
         """A job that will not end by itself soon, stopped in its midst."""
         process = subprocess.Popen([kit.PROGRAM, "process", "-o", self.tmp / "results", "--model", "heavy",
                                     "-n", "1", "--json", *args, video or kit.sample()], env=kit.ENVIRONMENT, text=True,
+                                   preexec_fn=lambda: signal.signal(signal.SIGHUP, hangup),
                                    stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         self.addCleanup(process.stdout.close)
         self.addCleanup(process.stderr.close)
@@ -598,6 +624,24 @@ class Interruption(kit.Case):
             self.stop(process, number)
             self.assertEqual(process.returncode, 130)
             self.assertFalse((self.tmp / "results").exists())
+
+    def test_under_nohup_a_job_outlives_its_terminal(self):
+        process = self.start("--max-video-duration-seconds", "1", hangup=signal.SIG_IGN)
+        self.stop(process, signal.SIGHUP)
+        self.assertEqual(process.returncode, 0)
+        self.assertFiles(self.tmp / "results/sample", kit.VIDEO_FILES)
+
+    def test_an_export_that_is_stopped_leaves_nothing(self):
+        pose = self.tmp / "pose.json"
+        with open(pose, "w") as f:
+            f.write('{"format":"bodyscript-pose","frames":[')
+            f.write(",".join('{"frame_id":%d,"timestamp":%d,"people":[]}' % (i, i) for i in range(300000)))
+            f.write("]}")
+        export = subprocess.Popen([kit.PROGRAM, "export", pose, "-f", "csv", "-o", self.tmp / "pose.csv"], env=kit.ENVIRONMENT)
+        while export.poll() is None and not list(self.tmp.glob("pose.csv.part.*")):
+            time.sleep(0.001)
+        self.stop(export, signal.SIGTERM)
+        self.assertEqual((export.returncode, [p.name for p in self.tmp.iterdir()]), (130, ["pose.json"]))
 
     def test_a_file_that_goes_on_without_pictures_can_be_stopped(self):
         endless = self.tmp / "endless.mpg"
