@@ -33,7 +33,8 @@ enum decoder_traits {
     BY_REORDER = 2,     /* one picture less where nothing is reordered (no B pictures) */
     ALONE = 4,          /* does not decode several frames at once, whatever threads it is given */
     INTRA = 8,          /* packets are all of about one size */
-    ONE_THREAD = 16,    /* is given no more: with several, libavcodec decodes some blocks wrongly */
+    ONE_THREAD = 16,    /* is given no more: with several, libavcodec decodes some blocks wrongly, or nothing after the
+                         * stream's headers are said anew (chained Ogg files) */
     IN_ROOTS = 32,      /* of N threads several share a frame: √N frames are decoded at once */
     OWN_TABLES = 64,    /* each thread has some of its own, however small the picture is */
     LOOKED_AHEAD = 128, /* where frames are left out, packets are looked at before they are decoded */
@@ -70,7 +71,7 @@ static const decoder_model decoder_models[] = {
     {"h261", ALONE, 2, 0, 2.5f, 0, 0},
     {"h263", ALONE, 2, 0, 3.0f, 0, 0},
     {"rv20", BY_REORDER | ALONE, 3, 0, 2.8f, 0, 0},
-    {"theora", OWN_TABLES, 4, 0, 2.8f, 1, 4.2f},
+    {"theora", OWN_TABLES | ONE_THREAD, 4, 0, 2.8f, 1, 4.2f},
     {"snow", ALONE, 5, 0, 11.0f, 0, 0},
     {"svq1", ALONE, 2, 0, 0.4f, 0, 0},
     {"jpeg2000", INTRA, 1, 0, 9.6f, 1, 9.6f},

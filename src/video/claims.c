@@ -95,7 +95,8 @@ static bs_status check_table(claims *c, const uint8_t type[4], int64_t body, int
         c->track.single = first == 1 && AV_RB32(head + 12) == 1;
     } else if (!memcmp(type, "stsz", 4) || !memcmp(type, "stz2", 4)) {
         c->track.samples += second;
-    } else if (!memcmp(type, "stsd", 4) && !memcmp(head + 12, "encv", 4)) { /* ISO/IEC 23001-7 */
+    } else if (!memcmp(type, "stsd", 4) && /* ISO/IEC 23001-7, and FairPlay's */
+               (!memcmp(head + 12, "encv", 4) || !memcmp(head + 12, "drmi", 4))) {
         return bs_fail(err, BS_ERR_INPUT, "'%s' is encrypted: it cannot be read without its key", c->in->name);
     } else if (!memcmp(type, "mdhd", 4)) {
         uint8_t times[12] = {0}; /* time scale, duration */

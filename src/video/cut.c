@@ -10,6 +10,17 @@
 
 /* -- lengths that headers claim ------------------------------------------------------------------------ */
 
+/* Whether boxes of this type stand at the top of a file. What else seems to be one too long is something behind the
+ * video: cameras and phones append notes of their own. Source: ISO/IEC 14496-12, 4.2 and table 1. */
+static bool is_top_box(const uint8_t type[4])
+{
+    static const char types[] = "ftyp styp moov moof mdat free skip wide pnot mfra meta sidx ssix prft emsg uuid udta";
+    for (const char *known = types; *known; known += known[4] ? 5 : 4)
+        if (!memcmp(type, known, 4))
+            return true;
+    return false;
+}
+
 static bool boxes_end_early(int fd, int64_t size)
 {
     int64_t at = 0;
@@ -22,31 +33,76 @@ static bool boxes_end_early(int fd, int64_t size)
         if (length < 8)
             return false; /* to the end of the file, or nonsense */
         if (length > size - at)
-            return true;
+            return is_top_box(head + 4);
         at += length;
     }
     return false;
 }
 
-/* The Segment of a Matroska file says how long it is, unless it was written live. */
-static bool segment_ends_early(int fd, int64_t size)
+/* -- Matroska and WebM. Source: RFC 8794, sections 4 to 6; RFC 9559 ------------------------------------------- */
+
+typedef struct element {
+    uint32_t id;
+    int64_t body;    /* where its content begins */
+    uint64_t length; /* of that; UNKNOWN: up to what cannot be in it */
+} element;
+
+#define UNKNOWN UINT64_MAX
+
+/* A number of 1 to 8 bytes, which tells by its leading zeros how many; 0: no number. */
+static int read_number(const uint8_t *bytes, bool keep_marker, uint64_t *out)
 {
-    uint8_t head[64] = {0};
-    if (!bs_read_at(fd, 0, head, sizeof(head)) || !(head[4] & 0x80))
-        return false;
-    const size_t at = 5 + (head[4] & 0x7f); /* past the EBML header, whose length takes one byte in practice */
-    if (at + 12 > sizeof(head) || AV_RB32(head + at) != 0x18538067)
-        return false;
-    int bytes = 1;
-    while (bytes < 8 && !(head[at + 4] & (0x80 >> (bytes - 1))))
-        bytes++;
-    uint64_t length = head[at + 4] & (0xff >> bytes);
-    uint64_t unknown = 0xff >> bytes;
-    for (int i = 1; i < bytes; i++) {
-        length = length << 8 | head[at + 4 + i];
+    int count = 1;
+    while (count <= 8 && !(bytes[0] & (0x80 >> (count - 1))))
+        count++;
+    if (count > 8)
+        return 0;
+    uint64_t value = keep_marker ? bytes[0] : bytes[0] & (0xff >> count), unknown = 0xff >> count;
+    for (int i = 1; i < count; i++) {
+        value = value << 8 | bytes[i];
         unknown = unknown << 8 | 0xff;
     }
-    return length != unknown && length > (uint64_t)size - (at + 4 + bytes);
+    *out = !keep_marker && value == unknown ? UNKNOWN : value;
+    return count;
+}
+
+/* False: there is none, or it is not whole. */
+static bool read_element(int fd, int64_t at, int64_t size, element *out)
+{
+    uint8_t head[12] = {0};
+    uint64_t id;
+    if (at >= size || pread(fd, head, sizeof(head), at) < 2)
+        return false;
+    const int of_id = read_number(head, true, &id);
+    if (!of_id || of_id > 4)
+        return false;
+    const int of_length = read_number(head + of_id, false, &out->length);
+    out->id = (uint32_t)id;
+    out->body = at + of_id + of_length;
+    return of_length && out->body <= size;
+}
+
+/* The Segment says how long it is. Where it was written live, as browsers record, it does not, nor need its Clusters:
+ * then their parts do. */
+static bool segment_ends_early(int fd, int64_t size)
+{
+    enum { HEADER = 0x1a45dfa3, SEGMENT = 0x18538067, CLUSTER = 0x1f43b675, MAX_PARTS = 200000 };
+    element e = {0};
+    if (!read_element(fd, 0, size, &e) || e.id != HEADER || e.length > (uint64_t)(size - e.body) ||
+        !read_element(fd, e.body + (int64_t)e.length, size, &e) || e.id != SEGMENT)
+        return false;
+    if (e.length != UNKNOWN)
+        return e.length > (uint64_t)(size - e.body);
+    int64_t at = e.body;
+    for (int i = 0; i < MAX_PARTS && at < size; i++) {
+        if (!read_element(fd, at, size, &e))
+            return size - at < 12; /* else it is no element at all */
+        const bool opened = (e.id == CLUSTER || e.id == SEGMENT || e.id == HEADER) && e.length == UNKNOWN;
+        if (!opened && e.length > (uint64_t)(size - e.body))
+            return e.length != UNKNOWN;
+        at = opened ? e.body : e.body + (int64_t)e.length;
+    }
+    return false;
 }
 
 /* ASF: the file properties object holds the file's size, which is void for a broadcast. Source: ASF specification 3.2.

@@ -132,6 +132,7 @@ static bs_status open_decoder(bs_video_reader *r, bs_error *err)
     r->decoder->opaque = r;
     r->decoder->get_buffer2 = get_buffer;
     allow_threads_in_get_buffer(r->decoder);
+    r->decoder->flags |= AV_CODEC_FLAG_UNALIGNED; /* else a picture whose left edge is cut off keeps up to 63 of it */
     r->decoder->max_pixels = r->in.info.photo ? BS_MAX_PHOTO_PIXELS : BS_MAX_VIDEO_PIXELS;
     r->decoder->thread_count = r->options.threads;
     /* Of VP9 each frame thread keeps all coefficients of its frame, where the stream asks for it: 9 MB at 1080p. Its
@@ -252,6 +253,13 @@ static int64_t silent_bytes(const bs_video_reader *r)
     return raw ? r->in.info.picture_bytes + RAW_ROOM_BYTES : SILENT_BYTES;
 }
 
+/* Ogg files that were joined say their headers again. The comment among them libavcodec takes for a damaged frame.
+ * Source: Theora specification, 6.1. */
+static bool is_comment(const bs_video_reader *r)
+{
+    return r->decoder->codec_id == AV_CODEC_ID_THEORA && r->packet->size > 0 && r->packet->data[0] == 0x81;
+}
+
 /* The next packet of the video into r->packet; sound goes its own way. BS_EOF: none is left. */
 static bs_status next_packet(bs_video_reader *r, bs_error *err)
 {
@@ -263,6 +271,7 @@ static bs_status next_packet(bs_video_reader *r, bs_error *err)
     while (r->errors < MAX_ERRORS_IN_A_ROW) {
         av_packet_unref(r->packet);
         r->in.budget = silent_bytes(r);
+        const bool at_end = avio_tell(r->in.io) >= r->in.size; /* what fails here (RoQ) is not cut: it has ended */
         const int code = av_read_frame(r->in.format, r->packet);
         if (r->in.error.status)
             return bs_fail(err, r->in.error.status, "%s", r->in.error.text);
@@ -275,7 +284,7 @@ static bs_status next_packet(bs_video_reader *r, bs_error *err)
             const bs_status status = take_error(r, code, err);
             if (status)
                 return status;
-            r->report.truncated |= r->in.position >= r->in.size;
+            r->report.truncated |= !at_end && r->in.position >= r->in.size;
             /* What does not read on by itself will not by being asked again. */
             if (r->in.io->eof_reached && r->in.position >= r->in.size && r->errors > MAX_DRAIN_ERRORS &&
                 strcmp(r->in.info.container, "mov,mp4,m4a,3gp,3g2,mj2"))
@@ -283,6 +292,8 @@ static bs_status next_packet(bs_video_reader *r, bs_error *err)
             continue;
         }
         if (r->packet->stream_index == r->in.video) {
+            if (is_comment(r))
+                continue;
             r->report.truncated |= (r->packet->flags & AV_PKT_FLAG_CORRUPT) && r->in.position >= r->in.size;
             return BS_OK;
         }

@@ -104,6 +104,40 @@ class Damage(kit.Case):
                     self.assertEqual(statistics["input_truncated"], cut)
                     self.assertEqual("was cut off" in out.stderr, cut)
 
+    def test_what_was_recorded_live_is_said_to_be_cut_off_where_it_is(self):
+        """A browser's recording does not say how long it is, nor do the parts of it that hold the packets."""
+        clip = self.tmp / "clip.webm"
+        kit.ffmpeg("-f", "lavfi", "-i", "testsrc2=s=160x96:r=15:d=2", "-c:v", "libvpx", "-deadline", "realtime", "-live", 1, clip)
+        data = clip.read_bytes()
+        for name, content, cut in (("whole", data, False), ("twice", data * 2, False), ("less3", data[:-3], True),
+                                   ("half", data[:len(data) // 2], True)):
+            with self.subTest(name):
+                path = self.tmp / f"{name}.webm"
+                path.write_bytes(content)
+                self.process("--model", "lite", "-n", 30, "--no-video", path)
+                self.assertEqual(kit.document(self.tmp / "results" / name, "metadata.json")["statistics"]["input_truncated"], cut)
+
+    def test_a_whole_video_is_not_said_to_be_cut_off(self):
+        """Phones append notes of their own; some demuxers call the end an error."""
+        clip, roq = self.tmp / "clip.mp4", self.tmp / "clip.roq"
+        kit.ffmpeg("-f", "lavfi", "-i", "testsrc2=s=160x96:r=15:d=1", "-c:v", "libx264", clip)
+        clip.write_bytes(clip.read_bytes() + b"\x7f\xff\xee\x99\x03\xffSEFH" + bytes(range(200)))
+        kit.ffmpeg("-f", "lavfi", "-i", "testsrc2=s=128x128:r=30:d=1", "-c:v", "roqvideo", roq)
+        for path in (clip, roq):
+            with self.subTest(path.name):
+                self.process("--model", "lite", "-n", 30, "--no-video", path)
+                self.assertFalse(kit.document(self.tmp / "results" / "clip", "metadata.json")["statistics"]["input_truncated"])
+
+    def test_an_encrypted_video_is_said_to_be(self):
+        clip = self.tmp / "clip.mp4"
+        kit.ffmpeg("-f", "lavfi", "-i", "testsrc2=s=64x64:d=0.2", "-c:v", "libx264", clip)
+        data = clip.read_bytes()
+        entry = data.index(b"avc1", data.index(b"stsd"))
+        for kind in (b"encv", b"drmi"):  # the common one, and FairPlay's
+            path = self.tmp / f"{kind.decode()}.mp4"
+            path.write_bytes(data[:entry] + kind + data[entry + 4:])
+            self.assertIn("is encrypted", self.process(path, code=3).stderr)
+
     def test_a_transport_stream_that_was_cut_between_two_packets_is_said_to_be(self):
         """Where the packets of its sound say how long they are: those of video seldom do."""
         clip = self.tmp / "clip.ts"

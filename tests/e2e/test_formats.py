@@ -226,6 +226,9 @@ def variants(base, work):
         lambda path: (ffmpeg("-i", base, "-vf", "transpose=2,scale=480:360:flags=lanczos,setsar=4/3", *x264, path),
                       set_matrix(path, "rotated 90")))
     add("Shapes", "odd size 359 × 637, 4:2:0", "odd.mkv", ["-vf", "scale=359:637", "-c:v", "ffv1"])
+    add("Shapes", "all four edges cut off by H.264 itself", "cropped.mp4",
+        ["-vf", "pad=iw+88:ih+80:34:30:red", "-c:v", "libx264", "-preset", "ultrafast", "-qp", "0",
+         "-bsf:v", "h264_metadata=crop_left=34:crop_right=54:crop_top=30:crop_bottom=50"], px=LOSSLESS_PX)
     add("Shapes", "interlaced MPEG-2", "interlaced.ts", ["-c:v", "mpeg2video", "-flags", "+ildct+ilme", "-top", "1", *q], said=("interlaced",))
     add("Shapes", "interlaced H.264", "interlaced.mp4", [*x264, "-x264-params", "tff=1"], said=("interlaced",))
 
@@ -288,6 +291,13 @@ def variants(base, work):
         ffmpeg("-ss", str(20 / RATE), "-i", base, *x264, "-output_ts_offset", "-1", b)
         path.write_bytes(a.read_bytes() + b.read_bytes())
     add("Time stamps", "begin anew midway", "anew.ts", twice, times=even)
+
+    def joined(path):
+        a, b = path.with_suffix(".a.ogv"), path.with_suffix(".b.ogv")
+        ffmpeg("-i", base, "-frames:v", "20", *codecs["Theora"], a)
+        ffmpeg("-ss", str(20 / RATE), "-i", base, *codecs["Theora"], b)
+        path.write_bytes(a.read_bytes() + b.read_bytes())
+    add("Time stamps", "two files joined", "joined.ogv", joined, times=even)
 
     # -- streams
     add("Streams", "two videos, the second by default", "two.mkv",
