@@ -12,6 +12,7 @@
 
 static void show_progress(void *opaque, const bs_progress *progress)
 {
+    (void)opaque;
     fprintf(stderr, "\r%lld frames", (long long)progress->frames_done);
 }
 

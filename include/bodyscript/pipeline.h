@@ -119,8 +119,9 @@ typedef struct bs_estimate_parts {
     char lean[256]; /* which leaner settings were turned to, to fit memory_limit; "" for none */
 } bs_estimate_parts;
 
-/* Peak memory of a job before it starts. BS_ERR_USAGE: an option out of its range. BS_ERR_LIMIT, with both numbers in
- * the sentence, where even the leanest settings exceed options->memory_limit; `out` then still holds those numbers. */
+/* Peak memory of a job before it starts. BS_ERR_USAGE: an option out of its range (`isa` is bs_process's to check).
+ * BS_ERR_LIMIT, with both numbers in the sentence, where even the leanest settings exceed options->memory_limit; `out`
+ * then still holds those numbers. */
 bs_status bs_estimate(const bs_video_info *info, const bs_process_options *options, const bs_outputs *outputs,
                       bs_estimate_parts *out, bs_error *err);
 

@@ -80,7 +80,7 @@ bs_status bs_models_open(bs_models **out, const char *dir, unsigned kinds, bs_er
 void bs_models_close(bs_models **models); /* when no bs_pose uses them any more */
 
 /* The folder that the models were mapped from, and the SHA-256 of a landmark model in hex (computed when
- * first asked for). Both live as long as `models`. */
+ * first asked for; "" for one that was not opened). Both live as long as `models`. */
 const char *bs_models_dir(const bs_models *models);
 const char *bs_models_sha256(bs_models *models, bs_model_kind kind);
 

@@ -51,6 +51,9 @@ bs_status bs_process_options_check(const bs_process_options *options, bs_error *
                        BS_MAX_PEOPLE);
     if (options->model >= BS_MODEL_KINDS || (unsigned)options->mode > BS_MODE_QUALITY)
         return bs_fail(err, BS_ERR_USAGE, "there is no such model or mode");
+    if (!(options->min_detection_confidence >= 0 && options->min_detection_confidence <= 1) ||
+        !(options->min_tracking_confidence >= 0 && options->min_tracking_confidence <= 1))
+        return bs_fail(err, BS_ERR_USAGE, "min_detection_confidence and min_tracking_confidence must be 0 to 1");
     if (options->max_width < 0 || options->max_duration_us < 0)
         return bs_fail(err, BS_ERR_USAGE, "width and duration take 0 (no limit) or more");
     if (options->threads < 0 || options->threads > BS_PLAN_MOST_THREADS)

@@ -1,5 +1,6 @@
 /* estimate: a job's peak memory from its header. What it is worth against real jobs is measured by
  * tests/e2e/test_estimate.py; here, that it behaves. */
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -229,8 +230,8 @@ static void headers_that_claim_nonsense_do_not_overflow_it(void **state)
 static void options_that_cannot_be_are_refused_before_they_are_reckoned_with(void **state)
 {
     bs_video_info info = video("h264", 1280, 720);
-    bs_process_options wrong[6];
-    for (int i = 0; i < 6; i++)
+    bs_process_options wrong[8];
+    for (int i = 0; i < 8; i++)
         wrong[i] = bs_process_defaults();
     wrong[0].mode = (bs_mode)99;
     wrong[1].mode = (bs_mode)-1;
@@ -238,7 +239,9 @@ static void options_that_cannot_be_are_refused_before_they_are_reckoned_with(voi
     wrong[3].people = 0;
     wrong[4].threads = -1;
     wrong[5].max_width = -1;
-    for (int i = 0; i < 6; i++) {
+    wrong[6].min_detection_confidence = NAN;
+    wrong[7].min_tracking_confidence = 1.5f;
+    for (int i = 0; i < 8; i++) {
         bs_estimate_parts parts = {.total = 7};
         assert_int_equal(bs_estimate(&info, &wrong[i], &everything, &parts, NULL), BS_ERR_USAGE);
         assert_int_equal(parts.total, 7);
