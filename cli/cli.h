@@ -139,8 +139,9 @@ typedef struct cli_results {
     size_t old;               /* bytes of it that name what was there before */
     int fd[CLI_RESULT_FILES]; /* -1: not wanted */
     bool png;
-    int64_t frames; /* saved so far */
-    unsigned kept;  /* bits of the files that are at their places */
+    int64_t frames;   /* saved so far */
+    int frames_error; /* errno of the one that could not be saved, else 0 */
+    unsigned kept;    /* bits of the files that are at their places */
 } cli_results;
 
 typedef enum cli_result_file {

@@ -194,6 +194,8 @@ static bs_status process_input(const process_args *args, bs_models *models, cons
     results.png = args->job.process.png;
     bs_outputs outputs = outputs_of(args, &results);
     status = bs_process(models, input, &args->job.process, &outputs, &callbacks, summary, err);
+    if (status == BS_ERR_IO && results.frames_error)
+        status = bs_fail(err, BS_ERR_IO, "the saved frames cannot be written: %s", strerror(results.frames_error));
     if (status == BS_OK)
         status = write_metadata(args, &results, path, summary, models, err);
     if (status == BS_OK && cli_interrupted())

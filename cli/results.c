@@ -187,9 +187,8 @@ bs_status cli_results_open(cli_results *results, const char *parent, const char 
     return status;
 }
 
-int cli_results_save_frame(void *opaque, int64_t frame_id, const void *data, size_t size)
+static int write_frame(cli_results *results, int64_t frame_id, const void *data, size_t size)
 {
-    cli_results *results = opaque;
     char path[PATH_SIZE], name[64];
     if (results->frames++ == 0) {
         part_path(results, FRAMES, path);
@@ -211,7 +210,22 @@ int cli_results_save_frame(void *opaque, int64_t frame_id, const void *data, siz
         at += n;
         size -= (size_t)n;
     }
-    return close(fd) < 0 || size ? -1 : 0;
+    if (!size)
+        return close(fd);
+    const int why = errno;
+    close(fd);
+    errno = why;
+    return -1;
+}
+
+int cli_results_save_frame(void *opaque, int64_t frame_id, const void *data, size_t size)
+{
+    cli_results *results = opaque;
+    errno = 0;
+    const int failed = write_frame(results, frame_id, data, size);
+    if (failed)
+        results->frames_error = errno;
+    return failed;
 }
 
 /* Whether a name is one that cli_results_save_frame gives. */

@@ -677,6 +677,10 @@ class Interruption(kit.Case):
             self.assertEqual(out.returncode, 1, out.stderr)
             self.assertIn("No space left on device", out.stderr)
             self.assertEqual(list(small.iterdir()), [])
+            out = kit.run("process", "-o", small / "results", *QUICK, "--no-video", "--save-frames", "--frame-format", "png", kit.sample())
+            self.assertEqual((out.returncode, out.stderr.splitlines()[-1]),
+                             (1, "bodyscript: the saved frames cannot be written: No space left on device"))
+            self.assertEqual(list(small.iterdir()), [])
         finally:
             subprocess.run(["umount", small], check=True)
 
