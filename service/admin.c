@@ -1,4 +1,5 @@
 /* The administrator's commands, on the store itself: they work whether a server runs or not (see service.h). */
+#include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,10 +20,30 @@ typedef struct admin {
     bs_artifacts *artifacts;
 } admin;
 
+/* Whether the file of an embedded database is yet to be made, by the first start of a service; `path` names it. */
+static bool is_yet_to_be_made(const bs_settings *settings, char *path, size_t size)
+{
+    const char *url = settings->database_url, scheme[] = "sqlite:";
+    if (url && (strncmp(url, scheme, strlen(scheme)) != 0 || !url[strlen(scheme)] || url[strlen(scheme)] == ':'))
+        return false; /* bs_store_open says what it takes */
+    snprintf(path, size, "%s%s", url ? url + strlen(scheme) : settings->data_dir, url ? "" : "/jobs.db");
+    return access(path, F_OK) && (errno == ENOENT || errno == ENOTDIR);
+}
+
+/* A mistyped DATA_DIR must not become a folder with an empty list of jobs. */
+static bs_status open_store(bs_store **out, const bs_settings *settings, bs_error *err)
+{
+    char path[4096];
+    if (is_yet_to_be_made(settings, path, sizeof(path)))
+        return bs_fail(err, BS_ERR_USAGE,
+                       "there is no database '%s': no service has run with this DATA_DIR or DATABASE_URL", path);
+    return bs_store_open(out, settings, err);
+}
+
 static bs_status open_admin(admin *out, const bs_settings *settings, bs_error *err)
 {
     *out = (admin){0};
-    bs_status status = bs_store_open(&out->store, settings, err);
+    bs_status status = open_store(&out->store, settings, err);
     if (status == BS_OK)
         status = bs_artifacts_open(&out->artifacts, settings->storage_url, settings->data_dir,
                                    (uint64_t)settings->disk_limit_mb << 20, err);
@@ -117,7 +138,7 @@ static int append_job(void *opaque, const bs_job *job)
 bs_status bs_service_jobs_list(const bs_settings *settings, bool json, FILE *out, bs_error *err)
 {
     bs_store *store = NULL;
-    bs_status status = bs_store_open(&store, settings, err);
+    bs_status status = open_store(&store, settings, err);
     if (status == BS_OK && json) {
         json_t *jobs = json_array();
         status = bs_store_list(store, 0, 0, 0, append_job, jobs, err);
@@ -141,7 +162,7 @@ bs_status bs_service_jobs_show(const bs_settings *settings, const char *id, bool
 {
     bs_store *store = NULL;
     bs_job job;
-    bs_status status = bs_store_open(&store, settings, err);
+    bs_status status = open_store(&store, settings, err);
     if (status == BS_OK)
         status = find_job(store, id, &job, err);
     if (status == BS_OK)
@@ -225,8 +246,7 @@ bs_status bs_service_store_state(const bs_settings *settings, char *text, size_t
     bs_store *store = NULL;
     bs_store_totals totals = {0};
     bs_error err = {0};
-    snprintf(path, sizeof(path), "%s/jobs.db", settings->data_dir);
-    if (!settings->database_url && access(path, F_OK)) {
+    if (is_yet_to_be_made(settings, path, sizeof(path))) {
         snprintf(text, size, "sqlite, %s: made at the first start", path);
         return BS_OK;
     }

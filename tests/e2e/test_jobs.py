@@ -364,6 +364,11 @@ class Jobs(unittest.TestCase):
         unknown = server.jobs("show", "0" * 32)
         self.assertEqual(unknown.returncode, 2)
         self.assertIn("there is no job", unknown.stderr)
+        for mistyped in (("--data-dir", "./nowhere"), ("--database-url", "sqlite:./nowhere")):
+            nothing = server.jobs("list", *mistyped)
+            self.assertEqual(nothing.returncode, 2, nothing.stdout)
+            self.assertIn("there is no database './nowhere", nothing.stderr)
+            self.assertFalse(pathlib.Path("nowhere").exists())
         self.assertEqual(server.folders_settled({}), {})
 
 
