@@ -10,16 +10,9 @@
 
 /* -- lengths that headers claim ------------------------------------------------------------------------ */
 
-/* Whether boxes of this type stand at the top of a file. What else seems to be one too long is something behind the
- * video: cameras and phones append notes of their own. Source: ISO/IEC 14496-12, 4.2 and table 1. */
-static bool is_top_box(const uint8_t type[4])
-{
-    static const char types[] = "ftyp styp moov moof mdat free skip wide pnot mfra meta sidx ssix prft emsg uuid udta";
-    for (const char *known = types; *known; known += known[4] ? 5 : 4)
-        if (!memcmp(type, known, 4))
-            return true;
-    return false;
-}
+/* What stands at the top of an ISO file. What else seems to be too long is something behind the video: cameras and
+ * phones append notes of their own. Source: ISO/IEC 14496-12, 4.2 and table 1. */
+static const char top_boxes[] = "ftypstypmoovmoofmdatfreeskipwidepnotmframetasidxssixprftemsguuidudta";
 
 static bool boxes_end_early(int fd, int64_t size)
 {
@@ -33,7 +26,7 @@ static bool boxes_end_early(int fd, int64_t size)
         if (length < 8)
             return false; /* to the end of the file, or nonsense */
         if (length > size - at)
-            return is_top_box(head + 4);
+            return bs_is_one_of(head + 4, top_boxes);
         at += length;
     }
     return false;

@@ -358,17 +358,24 @@ static bs_status choose_streams(bs_av_input *in, bs_error *err)
     return BS_OK;
 }
 
-static bs_orientation stream_orientation(const AVStream *stream)
+/* Of the whole stream; NULL: it has none. */
+static const uint8_t *stream_data(const AVStream *stream, enum AVPacketSideDataType type, size_t *size)
 {
 #if LIBAVCODEC_VERSION_INT >= AV_VERSION_INT(60, 31, 100)
-    const AVPacketSideData *const side = av_packet_side_data_get(
-        stream->codecpar->coded_side_data, stream->codecpar->nb_coded_side_data, AV_PKT_DATA_DISPLAYMATRIX);
-    const uint8_t *const data = side ? side->data : NULL;
-    const size_t size = side ? side->size : 0;
+    const AVPacketSideData *const side = av_packet_side_data_get(stream->codecpar->coded_side_data,
+                                                                 stream->codecpar->nb_coded_side_data, type);
+    *size = side ? side->size : 0;
+    return side ? side->data : NULL;
 #else
-    size_t size = 0;
-    const uint8_t *const data = av_stream_get_side_data(stream, AV_PKT_DATA_DISPLAYMATRIX, &size);
+    *size = 0;
+    return av_stream_get_side_data(stream, type, size);
 #endif
+}
+
+static bs_orientation stream_orientation(const AVStream *stream)
+{
+    size_t size;
+    const uint8_t *const data = stream_data(stream, AV_PKT_DATA_DISPLAYMATRIX, &size);
     int32_t matrix[9];
     if (!data || size < sizeof(matrix))
         return BS_ORIENT_NORMAL;
@@ -446,6 +453,37 @@ static void describe_video(bs_av_input *in)
     describe_times(in, stream, info);
 }
 
+/* Whether the chosen video says that it is encrypted: Matroska's by its track, Windows Media's by its header. Of ISO
+ * files bs_av_check_claims() knows. */
+static bool is_encrypted(const bs_av_input *in)
+{
+    size_t size;
+    return stream_data(in->format->streams[in->video], AV_PKT_DATA_ENCRYPTION_INIT_INFO, &size) ||
+           av_dict_get(in->format->metadata, "ASF_Protection_Type", NULL, 0) ||
+           av_dict_get(in->format->metadata, "encryption", NULL, 0);
+}
+
+/* Whether a transport stream has scrambled packets. Some say so that are not: it explains what could not be read.
+ * Source: ISO/IEC 13818-1, 2.4.3.3. */
+static bool is_scrambled(const bs_av_input *in)
+{
+    enum { PACKET = 188, LOOKED_AT = 1000 };
+    bs_window window = {.fd = in->fd};
+    uint8_t head[4];
+    bool scrambled = false;
+    for (int64_t i = 0; i < LOOKED_AT && bs_window_read(&window, i * PACKET, head, sizeof(head)); i++) {
+        if (head[0] != 0x47)
+            return false;
+        scrambled |= head[3] >> 6 >= 2;
+    }
+    return scrambled;
+}
+
+static bs_status say_encrypted(const bs_av_input *in, bs_error *err)
+{
+    return bs_fail(err, BS_ERR_INPUT, "'%s' is encrypted: it cannot be read without its key", in->name);
+}
+
 static bs_status open_video(bs_av_input *in, int64_t max_pixels, bs_error *err)
 {
     bs_status status = bs_av_check_claims(in, err);
@@ -470,7 +508,11 @@ static bs_status open_video(bs_av_input *in, int64_t max_pixels, bs_error *err)
     if (!avcodec_find_decoder(codec->codec_id))
         return bs_fail(err, BS_ERR_INPUT, "'%s' is %s video, for which there is no decoder", in->name,
                        codec->codec_id == AV_CODEC_ID_NONE ? "unknown" : avcodec_get_name(codec->codec_id));
+    if (is_encrypted(in))
+        return say_encrypted(in, err);
     status = check_pixels(in, codec->width, codec->height, max_pixels, err);
+    if (status == BS_ERR_INPUT && is_scrambled(in))
+        return say_encrypted(in, err);
     if (status)
         return status;
     describe_video(in);

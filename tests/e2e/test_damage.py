@@ -7,6 +7,7 @@ run. The limit is the program's own, and that of a memory cgroup a little above 
 import os
 import random
 import shutil
+import struct
 
 import kit
 
@@ -129,14 +130,29 @@ class Damage(kit.Case):
                 self.assertFalse(kit.document(self.tmp / "results" / "clip", "metadata.json")["statistics"]["input_truncated"])
 
     def test_an_encrypted_video_is_said_to_be(self):
-        clip = self.tmp / "clip.mp4"
-        kit.ffmpeg("-f", "lavfi", "-i", "testsrc2=s=64x64:d=0.2", "-c:v", "libx264", clip)
-        data = clip.read_bytes()
-        entry = data.index(b"avc1", data.index(b"stsd"))
-        for kind in (b"encv", b"drmi"):  # the common one, and FairPlay's
-            path = self.tmp / f"{kind.decode()}.mp4"
-            path.write_bytes(data[:entry] + kind + data[entry + 4:])
-            self.assertIn("is encrypted", self.process(path, code=3).stderr)
+        def made(name, *options):
+            clip = self.tmp / name
+            kit.ffmpeg("-f", "lavfi", "-i", "testsrc2=s=160x96:r=15:d=1", *options, clip)
+            return clip.read_bytes()
+
+        mp4, ts, wmv = made("clip.mp4", "-c:v", "libx264"), bytearray(made("clip.ts", "-c:v", "libx264")), made("clip.wmv", "-c:v", "wmv2")
+        entry = mp4.index(b"avc1", mp4.index(b"stsd"))
+        files = {f"{kind}.mp4": mp4[:entry] + kind.encode() + mp4[entry + 4:] for kind in ("encv", "drmi")}  # the common one, and FairPlay's
+        for at in range(0, len(ts), 188):
+            if ts[at + 1] & 0x1f == 1 and ts[at + 2] == 0:  # ffmpeg's first video
+                begins = at + 4 + (1 + ts[at + 4] if ts[at + 3] & 0x20 else 0)
+                ts[at + 3] |= 0x80
+                ts[begins:at + 188] = bytes(b ^ (0x5a + 31 * i) & 0xff for i, b in enumerate(ts[begins:at + 188]))
+        files["scrambled.ts"] = bytes(ts)
+        told = b"".join(struct.pack("<I", len(text)) + text for text in (b"secret", b"DRM\0", b"KEY\0", b"-\0"))
+        told = bytes.fromhex("fbb3112223bdd211b4b700a0c955fc6e") + struct.pack("<Q", 24 + len(told)) + told
+        size, objects = struct.unpack_from("<QI", wmv, 16)
+        files["drm.wmv"] = wmv[:16] + struct.pack("<QI", size + len(told), objects + 1) + wmv[28:30] + told + wmv[30:]
+        for name, content in files.items():
+            with self.subTest(name):
+                path = self.tmp / name
+                path.write_bytes(content)
+                self.assertIn("is encrypted", self.process(path, code=3).stderr)
 
     def test_a_transport_stream_that_was_cut_between_two_packets_is_said_to_be(self):
         """Where the packets of its sound say how long they are: those of video seldom do."""
