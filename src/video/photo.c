@@ -45,17 +45,23 @@ static int exif_orientation_at(int fd, int64_t at, int64_t size)
 
 /* -- JPEG ------------------------------------------------------------------------------------------- */
 
+/* `sampling` has three bytes of each component; the second tells how finely it is sampled, across and down. What counts
+ * is the first against the next: a picture whose components all have 1 and 2 is 4:4:4. */
 static enum AVPixelFormat jpeg_format(int components, const uint8_t *sampling)
 {
-    if (components == 1)
+    if (components < 3)
         return AV_PIX_FMT_GRAY8;
-    switch (sampling[1]) { /* of the first component: horizontal and vertical factor */
-    case 0x22: return AV_PIX_FMT_YUVJ420P;
-    case 0x21: return AV_PIX_FMT_YUVJ422P;
-    case 0x12: return AV_PIX_FMT_YUVJ440P;
-    case 0x41: return AV_PIX_FMT_YUVJ411P;
-    default: return AV_PIX_FMT_YUVJ444P;
-    }
+    const int across = sampling[1] >> 4, down = sampling[1] & 15;
+    const int other_across = sampling[4] >> 4, other_down = sampling[4] & 15;
+    if (across == 2 * other_across && down == 2 * other_down)
+        return AV_PIX_FMT_YUVJ420P;
+    if (across == 2 * other_across && down == other_down)
+        return AV_PIX_FMT_YUVJ422P;
+    if (across == other_across && down == 2 * other_down)
+        return AV_PIX_FMT_YUVJ440P;
+    if (across == 4 * other_across && down == other_down)
+        return AV_PIX_FMT_YUVJ411P;
+    return AV_PIX_FMT_YUVJ444P;
 }
 
 /* *scans: how many it has as far as it goes. */
@@ -98,7 +104,7 @@ static bool read_jpeg_header(int fd, int64_t from, int64_t size, bs_photo_header
 {
     bs_window w = {.fd = fd};
     for (int64_t at = from + 2; at + 4 <= size;) {
-        uint8_t marker[4], frame[9];
+        uint8_t marker[4], frame[12];
         if (!bs_window_read(&w, at, marker, 4) || marker[0] != 0xff)
             return false;
         if (marker[1] == 0xff) { /* fill byte */
@@ -110,6 +116,8 @@ static bool read_jpeg_header(int fd, int64_t from, int64_t size, bs_photo_header
                                     marker[1] != 0xcc;
         if (start_of_frame) {
             if (length < 11 || !bs_window_read(&w, at + 4, frame, 9))
+                return false;
+            if (frame[5] >= 3 && !bs_window_read(&w, at + 4, frame, sizeof(frame)))
                 return false;
             out->bit_depth = frame[0];
             out->height = AV_RB16(frame + 1);
