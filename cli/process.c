@@ -127,7 +127,7 @@ static bs_status write_metadata(const process_args *args, const cli_results *res
 {
     struct timespec now;
     clock_gettime(CLOCK_REALTIME, &now);
-    /* Reads all of the weights, of which a job that met nobody has used few: the peak is told after it. */
+    /* Unless it was taken before the job, it reads all of the weights: the peak is told after it. */
     const char *const model_sha256 = bs_models_sha256(models, bs_process_model(&args->job.process));
     summary->peak_memory = bs_memory_peak();
     bs_metadata_url urls[CLI_RESULT_FILES + 1] = {0};
@@ -163,15 +163,15 @@ static bs_status open_input(const process_args *args, const char *path, bs_input
 }
 
 /* What the file is, and whether a job on it fits: known before its results are made room for. */
-static bs_status look(const process_args *args, const bs_input *input, bs_video_info *info, bs_error *err)
+static bs_status look(const process_args *args, const bs_input *input, bs_video_info *info, bs_estimate_parts *parts,
+                      bs_error *err)
 {
     const cli_job_options *job = &args->job;
-    bs_estimate_parts parts;
     bs_status status = cli_inputs_probe(input, job->process.memory_limit, info, err);
     if (status != BS_OK)
         return status;
     const bs_outputs outputs = cli_job_options_outputs(job, info->photo);
-    return bs_estimate(info, &job->process, &outputs, &parts, err);
+    return bs_estimate(info, &job->process, &outputs, parts, err);
 }
 
 static bool interrupted(void *opaque)
@@ -186,11 +186,16 @@ static bs_status process_input(const process_args *args, bs_models *models, cons
     const bs_callbacks callbacks = {cli_progress_report, interrupted, cli_progress_note, progress};
     bs_video_info info;
     cli_results results;
-    bs_status status = look(args, input, &info, err);
+    bs_estimate_parts parts;
+    bs_status status = look(args, input, &info, &parts, err);
     if (status == BS_OK)
         status = cli_results_open(&results, args->output, name, path, wanted_files(args, &info), err);
     if (status != BS_OK)
         return status;
+    /* For the receipt. It reads all of the weights, which are reserved: so the job takes the same memory whether it
+     * meets somebody or not. Where they are to leave memory once they were used, it waits until the rest has left. */
+    if (!parts.frugal)
+        bs_models_sha256(models, bs_process_model(&args->job.process));
     results.png = args->job.process.png;
     bs_outputs outputs = outputs_of(args, &results);
     status = bs_process(models, input, &args->job.process, &outputs, &callbacks, summary, err);
