@@ -38,6 +38,7 @@ enum decoder_traits {
     IN_ROOTS = 32,      /* of N threads several share a frame: √N frames are decoded at once */
     OWN_TABLES = 64,    /* each thread has some of its own, however small the picture is */
     LOOKED_AHEAD = 128, /* where frames are left out, packets are looked at before they are decoded */
+    BY_SAMPLES = 256,   /* context is of each component's samples: measured at 4:2:0, 1.5 of them per pixel */
 };
 
 /* Bytes = pictures × (picture + side × pixels) + context × pixels + fixed, and for a second frame thread, and each
@@ -74,7 +75,7 @@ static const decoder_model decoder_models[] = {
     {"theora", OWN_TABLES | ONE_THREAD, 4, 0, 2.8f, 1, 4.2f},
     {"snow", ALONE, 5, 0, 11.0f, 0, 0},
     {"svq1", ALONE, 2, 0, 0.4f, 0, 0},
-    {"jpeg2000", INTRA, 1, 0, 9.6f, 1, 9.6f},
+    {"jpeg2000", INTRA | BY_SAMPLES, 1, 0, 9.6f, 1, 9.6f},
     {"cfhd", INTRA, 1, 0, 11.5f, 1, 13.8f},
     {"prores", INTRA, 1, 0, 0.1f, 1, 0.6f},
     {"dnxhd", INTRA, 1, 0, 0.1f, 1, 0.2f},
@@ -166,6 +167,15 @@ static float pictures_kept(const bs_video_info *info, const decoder_model *model
     return model->pictures - ((model->traits & BY_REORDER) && info->reorder_frames == 0 ? 1.0f : 0.0f);
 }
 
+/* Bytes of context where the components have other sizes than in 4:2:0, as a share of it. */
+static double more_samples(const bs_video_info *info, const decoder_model *model)
+{
+    if (!(model->traits & BY_SAMPLES))
+        return 1;
+    const double bytes = info->bit_depth > 8 ? 2 : 1;
+    return (double)picture_bytes(info) / ((double)coded_pixels(info) * bytes * 1.5);
+}
+
 static uint64_t decoder_bytes(const bs_video_info *info, int threads)
 {
     const decoder_model *model = model_of(info->codec);
@@ -182,7 +192,8 @@ static uint64_t decoder_bytes(const bs_video_info *info, int threads)
                       later * later_pictures;
     pictures = pictures < most ? pictures : most;
     double bytes = pictures * ((double)picture_bytes(info) + pixels * (double)model->side) +
-                   pixels * ((double)model->context + second * (double)model->thread + later * later_context);
+                   pixels * more_samples(info, model) *
+                       ((double)model->context + second * (double)model->thread + later * later_context);
     if (threads > 1)
         bytes += DECODER_THREAD + (threads - 2) * (double)LATER_THREAD;
     if (model->traits & OWN_TABLES)
@@ -192,29 +203,48 @@ static uint64_t decoder_bytes(const bs_video_info *info, int threads)
 
 /* -- what an encoder keeps ------------------------------------------------------------------------------- */
 
-/* libx264 as writer.c sets it: its tables, and its pictures with 32 pixels around them, half-pixel planes, quarter
- * size copies and costs. Bytes = fixed + pixels × slope, by leanness; the second column for two threads. */
+/* libx264 as writer.c sets it, counted as it allocates (common/frame.c, common/macroblock.c; sizes and numbers of
+ * frames were compared with a trace of what it allocates). A source frame is the picture and four shifted copies of
+ * half its size, with what is known of each macroblock; a reference is the picture and its three half-pixel planes,
+ * with motion vectors. Rows have a margin of 96 bytes and begin on 64, and are never a multiple of 1024 long, or 2048
+ * of those of half size: that is what counts in narrow pictures. A margin above and below is of a reference alone (a
+ * source frame has the address space, but nothing is written there). */
+static uint64_t encoder_row(uint64_t width, uint64_t not_of)
+{
+    enum { MARGINS = 96, ALIGNED = 64 };
+    const uint64_t row = (width + MARGINS + ALIGNED - 1) / ALIGNED * ALIGNED;
+    return row % not_of ? row : row + ALIGNED;
+}
+
 static uint64_t encoder_bytes(int width, int height, int threads, int lean, float frames)
 {
-    static const float ONE = 8, EACH = 4.2f; /* bytes per pixel: with one frame, and with each one more */
+    /* Frames that are held: those looked ahead at, B pictures put aside, the one in each thread. */
     static const struct {
-        uint16_t fixed_kb[2];
-        float slope[2];
-    } models[] = {
-        {{2300, 2600}, {66.0f, 75.5f}},
-        {{2000, 2200}, {51.0f, 60.0f}},
-        {{1600, 1900}, {31.0f, 35.5f}},
-        {{1500, 1700}, {19.5f, 25.0f}},
+        uint8_t sources, references; /* and one more of each for each thread */
+        uint8_t b_frames;            /* in a row, at most */
+    } models[] = {{12, 4, 3}, {7, 4, 3}, {4, 2, 1}, {2, 1, 0}};
+    /* FIXED: tables of motion costs; what was coded, in the smallest buffers for it. THREAD: its heap and stack. Of
+     * each macroblock: CACHE of the picture that a thread codes, CODED at most of a row of it. */
+    enum {
+        FIXED = 1500 * KB,
+        THREAD = 300 * KB,
+        CACHE = 200,
+        CODED = 2500,
+        VERTICAL = 64,
+        SOURCE = 16,
+        REFERENCE = 74
     };
-    enum { LEAST_ROW = 192 };
-    const uint64_t row = (uint64_t)((width + 15) / 16 * 16 + 64);
-    const uint64_t padded = (row < LEAST_ROW ? LEAST_ROW : row) * (uint64_t)((height + 15) / 16 * 16 + 64);
-    const int second = threads > 1;
-    float slope = models[lean].slope[second];
-    if (threads > 2) /* each further thread as much as the second */
-        slope += (float)(threads - 2) * (models[lean].slope[1] - models[lean].slope[0]);
-    slope = at_most(slope, ONE + EACH * frames);
-    return models[lean].fixed_kb[second] * (uint64_t)KB + (uint64_t)((double)padded * (double)slope);
+    const uint64_t w = (uint64_t)((width + 15) / 16 * 16), h = (uint64_t)((height + 15) / 16 * 16);
+    const uint64_t b = models[lean].b_frames, blocks = w * h / 256, row = encoder_row(w, 1024);
+    /* Vectors with their costs for each distance and direction, and the costs of a block between any two pictures. */
+    const uint64_t guesses = 8 * (b + 1) * (b ? 2 : 1) + (b + 2) * (b + 3) + SOURCE;
+    const uint64_t source = row * h * 3 / 2 + 4 * encoder_row(w / 2, 2048) * (h / 2 + VERTICAL) + blocks * guesses +
+                            h / 16 * (b + 2) * (b + 2) * sizeof(int);
+    const uint64_t reference = row * (h + VERTICAL) * 9 / 2 + blocks * (REFERENCE + (b ? 68 : 0));
+    const float sources = at_most((float)(models[lean].sources + threads), frames);
+    const float references = at_most((float)(models[lean].references + threads), frames);
+    return FIXED + (uint64_t)(threads - 1) * THREAD + (uint64_t)threads * (blocks * CACHE + w / 16 * CODED) +
+           source * (uint64_t)sources + reference * (uint64_t)references;
 }
 
 /* -- the other parts ---------------------------------------------------------------------------------------- */
@@ -264,7 +294,8 @@ typedef struct leanness {
 
 static uint64_t canvas_bytes(int width, int height)
 {
-    return ((uint64_t)width + 63) / 64 * 64 * ((uint64_t)height + 1) * 3 / 2;
+    const uint64_t luma = ((uint64_t)width + 63) / 64 * 64, chroma = ((uint64_t)width / 2 + 63) / 64 * 64;
+    return (luma + chroma) * ((uint64_t)height + 1);
 }
 
 static bool makes_video(const bs_video_info *info, const bs_outputs *outputs)

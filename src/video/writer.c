@@ -30,6 +30,11 @@ static const char *const look_ahead[] = {
 };
 enum { MOST_LEAN = sizeof(look_ahead) / sizeof(*look_ahead) - 1 };
 
+/* For level 6, which very large and very long pictures have, libx264 makes tables of motion 8192 pixels far: 17 MB.
+ * Levels from 3.1 on have 512, and nobody moves further; pictures of less keep their level's own. */
+#define LESS_MOTION ":mvrange=512"
+enum { LEVEL_3_BLOCKS = 1620, LEVEL_3_BLOCKS_BESIDE = 113 };
+
 enum {
     KEY_SECONDS = 2, /* at most between places to seek to */
     SOUND_SPAN_US = 500000,
@@ -198,7 +203,9 @@ static bs_status open_encoder(bs_video_writer *w, const AVFrame *canvas, bs_erro
     char crf[16], parameters[128];
     snprintf(crf, sizeof(crf), "%d", w->options.crf > 0 ? w->options.crf : 23);
     const int lean = av_clip(w->options.lean, 0, MOST_LEAN);
-    snprintf(parameters, sizeof(parameters), "%s:" ENCODER_PARAMETERS, look_ahead[lean]);
+    const int across = (e->width + 15) / 16, down = (e->height + 15) / 16;
+    const bool large = across * down > LEVEL_3_BLOCKS || FFMAX(across, down) > LEVEL_3_BLOCKS_BESIDE;
+    snprintf(parameters, sizeof(parameters), "%s:" ENCODER_PARAMETERS "%s", look_ahead[lean], large ? LESS_MOTION : "");
     AVDictionary *options = NULL;
     av_dict_set(&options, "preset", "veryfast", 0);
     av_dict_set(&options, "profile", "high", 0);

@@ -68,6 +68,11 @@ def matrix():
     for name in ["h264.mp4", "av1.mkv", "vp9.webm"]:
         yield name, "854x480", 40, CODECS[name], [*lean, "--threads", "8"]
     yield "png.mov", "640x360", 20, RARE["png.mov"], [*lean, "--threads", "8"]
+    # Margins of narrow pictures; motion of long ones, which are of level 6; components of full size.
+    yield "h264.mp4", "96x3200", 20, CODECS["h264.mp4"], []
+    yield "huffyuv.avi", "32x8800", 20, RARE["huffyuv.avi"], ["--model", "lite"]
+    yield "jpeg2000-444.mkv", "640x360", 20, ["-c:v", "jpeg2000", "-pix_fmt", "yuv444p"], [*lean, "--threads", "4"]
+    yield "444.jpg", "4000x3000", 1, ["-q:v", "3", "-pix_fmt", "yuvj444p"], []
 
 
 class Estimate(kit.Case):
@@ -118,6 +123,17 @@ class Estimate(kit.Case):
         self.process("--model", "heavy", photo)
         told = kit.document(self.tmp / "results" / "photo", "metadata.json")["statistics"]
         self.assertGreater(told["peak_memory_mb"], 27)
+        self.assertLessEqual(told["peak_memory_mb"], told["reserved_memory_mb"])
+        self.assertLessEqual(told["reserved_memory_mb"], 1.5 * told["peak_memory_mb"])
+
+    def test_a_strip_of_nobody_counts_all_the_weights(self):
+        if kit.sanitized():
+            self.skipTest("memory is measured in the release build, not under a sanitizer")
+        clip = self.tmp / "strip.mp4"
+        kit.ffmpeg("-f", "lavfi", "-i", "testsrc2=s=1600x200:r=25", "-frames:v", 12, *CODECS["h264.mp4"], clip)
+        self.process("--mode", "quality", "--frame-extraction-interval", "12", clip)
+        told = kit.document(self.tmp / "results" / "strip", "metadata.json")["statistics"]
+        self.assertEqual(told["frames_detected"] + told["frames_tracked"], 0)
         self.assertLessEqual(told["peak_memory_mb"], told["reserved_memory_mb"])
         self.assertLessEqual(told["reserved_memory_mb"], 1.5 * told["peak_memory_mb"])
 
