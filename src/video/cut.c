@@ -243,6 +243,8 @@ static bool ends_early(int fd, int64_t size, const uint8_t head[12], tail *t)
         return bs_jpeg_end(fd, 0, size) < 0;
     if (AV_RB32(head) == 0x3026b275)
         return asf_ends_early(fd, size);
+    if (AV_RB24(head) == 0x1f0700) /* DV: frames of one size, 25 or 30 a second. Source: IEC 61834-2, 11.4 */
+        return size % (head[3] & 0x80 ? 144000 : 120000);
     if (!memcmp(head, "FLV\1", 4))
         return flv_ends_early(fd, size);
     if (!read_tail(fd, size, t))

@@ -118,6 +118,17 @@ class Damage(kit.Case):
                 self.process("--model", "lite", "-n", 30, "--no-video", path)
                 self.assertEqual(kit.document(self.tmp / "results" / name, "metadata.json")["statistics"]["input_truncated"], cut)
 
+    def test_a_dv_tape_that_was_cut_within_a_frame_is_said_to_be(self):
+        for name, size, rate, pixels in (("pal", "720x576", 25, "yuv420p"), ("ntsc", "720x480", "30000/1001", "yuv411p")):
+            clip = self.tmp / f"{name}.dv"
+            kit.ffmpeg("-f", "lavfi", "-i", f"testsrc2=s={size}:r={rate}", "-frames:v", 4, "-c:v", "dvvideo", "-pix_fmt", pixels, clip)
+            whole = clip.read_bytes()
+            for content, cut in ((whole, False), (whole[:-1000], True)):
+                with self.subTest(name, cut=cut):
+                    clip.write_bytes(content)
+                    self.process("--model", "lite", "-n", 30, "--no-video", clip)
+                    self.assertEqual(kit.document(self.tmp / "results" / name, "metadata.json")["statistics"]["input_truncated"], cut)
+
     def test_a_whole_video_is_not_said_to_be_cut_off(self):
         """Phones append notes of their own; some demuxers call the end an error."""
         clip, roq = self.tmp / "clip.mp4", self.tmp / "clip.roq"
