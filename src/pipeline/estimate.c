@@ -72,7 +72,7 @@ static const decoder_model decoder_models[] = {
     {"h261", ALONE, 2, 0, 2.5f, 0, 0},
     {"h263", ALONE, 2, 0, 3.0f, 0, 0},
     {"rv20", BY_REORDER | ALONE, 3, 0, 2.8f, 0, 0},
-    {"theora", OWN_TABLES | ONE_THREAD, 4, 0, 2.8f, 1, 4.2f},
+    {"theora", ONE_THREAD, 4, 0, 2.8f, 0, 0},
     {"snow", ALONE, 5, 0, 11.0f, 0, 0},
     {"svq1", ALONE, 2, 0, 0.4f, 0, 0},
     {"jpeg2000", INTRA | BY_SAMPLES, 1, 0, 9.6f, 1, 9.6f},
