@@ -14,6 +14,7 @@
 
 #include "av.h"
 #include "mp4.h"
+#include "recode.h"
 #include "sound.h"
 #include "writer.h"
 
@@ -55,6 +56,7 @@ struct bs_video_writer {
 
     bs_sound *sound; /* NULL once it has been given up */
     AVBSFContext *filter;
+    bs_recoder *recoder; /* in place of the filter, where MP4 does not hold the sound for browsers */
     AVCodecParameters *sound_format;
     int sound_rate;
     bool sound_started;
@@ -93,13 +95,28 @@ static int open_filter(bs_video_writer *w)
     return code < 0 ? code : avcodec_parameters_copy(w->sound_format, w->filter->par_out);
 }
 
+static bool is_copied(const AVCodecParameters *format)
+{
+    return is_adts(format) || bs_mp4_takes_sound(format);
+}
+
+static bool open_recoder(bs_video_writer *w)
+{
+    w->recoder = bs_recoder_open(w->sound->parameters, w->sound->time_base);
+    if (!w->recoder || bs_recoder_format(w->recoder, w->sound_format) < 0)
+        return false;
+    w->sound_rate = bs_recoder_rate(w->recoder);
+    return true;
+}
+
 static void open_sound(bs_video_writer *w)
 {
     const AVCodecParameters *const format = w->sound->parameters;
-    if (!is_adts(format) && !bs_mp4_takes_sound(format))
-        give_up_sound(w, "the sound was left out: MP4 does not hold %s for browsers",
-                      avcodec_get_name(format->codec_id));
-    else if (open_filter(w) < 0)
+    if (!is_copied(format)) {
+        if (!open_recoder(w))
+            give_up_sound(w, "the sound was left out: MP4 does not hold %s for browsers, and it cannot be converted",
+                          avcodec_get_name(format->codec_id));
+    } else if (open_filter(w) < 0)
         give_up_sound(w, "the sound was left out: its %s stream cannot be read", avcodec_get_name(format->codec_id));
     else
         w->sound_rate = bs_mp4_sound_timescale(format);
@@ -142,6 +159,7 @@ void bs_video_writer_close(bs_video_writer **writer)
     *writer = NULL;
     bs_sound_packet_free(w->ahead);
     av_bsf_free(&w->filter);
+    bs_recoder_close(&w->recoder);
     avcodec_parameters_free(&w->sound_format);
     avcodec_free_context(&w->encoder);
     av_frame_free(&w->picture);
@@ -285,8 +303,37 @@ static bs_status start_sound(bs_video_writer *w, bs_error *err)
     return bs_mp4_set_sound(w->mp4, w->sound_format, err);
 }
 
+/* What the recoder has. */
+static bs_status write_recoded(bs_video_writer *w, bs_error *err)
+{
+    bs_status status = BS_OK;
+    while (!status && bs_recoder_take(w->recoder, w->packet)) {
+        status = bs_mp4_write_sound(w->mp4, w->packet->data, (size_t)w->packet->size, w->packet->pts, err);
+        w->sound_duration = BS_RECODED_SAMPLES;
+        av_packet_unref(w->packet);
+    }
+    return status;
+}
+
+static bs_status recode_sound_packet(bs_video_writer *w, bs_sound_packet *item, bs_error *err)
+{
+    const int64_t lasts = av_rescale_q(item->packet->duration, w->sound->time_base, (AVRational){1, w->sound_rate});
+    w->sound_anew |= item->anew;
+    if (is_over(w, item->time_us, av_clip64(lasts, 0, (int64_t)w->sound_rate * SOUND_MOST_SECONDS)))
+        return BS_OK;
+    const int64_t at = place_sound(w, item->time_us);
+    w->sound_next = bs_recoder_put(w->recoder, item->packet, at);
+    if (w->sound_next == at) /* a damaged packet, or a decoder's first */
+        return BS_OK;
+    w->sound_anew = false;
+    const bs_status status = w->sound_started || w->sound_next <= 0 ? BS_OK : start_sound(w, err);
+    return !status && w->sound_started ? write_recoded(w, err) : status;
+}
+
 static bs_status write_sound_packet(bs_video_writer *w, bs_sound_packet *item, bs_error *err)
 {
+    if (w->recoder)
+        return recode_sound_packet(w, item, err);
     if (av_bsf_send_packet(w->filter, item->packet) < 0)
         return BS_OK; /* a damaged packet: the next one may be whole */
     bs_status status = BS_OK;
@@ -401,6 +448,10 @@ bs_status bs_video_writer_finish(bs_video_writer *w, bool all_sound, bs_error *e
         last = BS_MP4_TIMESCALE / 2;
     if (!status)
         status = write_sound(w, all_sound ? INT64_MAX : w->last_us + av_rescale(last, 1000000, BS_MP4_TIMESCALE), err);
+    if (!status && w->sound_started && w->sound && w->recoder) {
+        bs_recoder_end(w->recoder);
+        status = write_recoded(w, err);
+    }
     if (!status)
         status = bs_mp4_finish(w->mp4, last, w->sound_duration, err);
     return status;

@@ -55,7 +55,7 @@ def matrix():
     for name in ["h264.mp4", "hevc10.mp4"]:
         yield name, "1920x1080", 24, CODECS[name], []
     for name in ["h264.mp4", "vp8.webm"]:
-        yield "sound-" + name, "640x360", 75, CODECS[name] + (SOUND if name == "h264.mp4" else []), []
+        yield "sound-" + name, "640x360", 75, CODECS[name] + (SOUND if name == "h264.mp4" else ["-c:a", "libvorbis"]), []
     for i, (name, how) in enumerate(PHOTOS.items()):
         for j, size in enumerate(["640x480", "1920x1080", "4000x3000"]):
             for options in [["--model", kind] for kind in ("lite", "full", "heavy")] if ALL \

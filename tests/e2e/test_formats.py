@@ -430,7 +430,8 @@ What cannot be read is refused with exit code 3 and one sentence: animated WebP,
 of HEIF and AVIF (libav 5.1 cannot read them; AVIF with a track, as ffmpeg makes it, is a video),
 encrypted files, and anything that is not self-contained (playlists and the like are never followed). Transparent pictures are seen without
 their transparency; PQ and HLG are seen as their SDR reading, which `metadata.json` says (`hdr`); interlaced frames are not deinterlaced
-(`interlaced`). Sound is copied into `output.mp4` where it is AAC, MP3, Opus or FLAC.
+(`interlaced`). Sound is copied into `output.mp4` where it is AAC, MP3, Opus or FLAC, and
+made into AAC where it is anything else (AC-3, PCM, Vorbis, WMA and so on).
 """
 
 

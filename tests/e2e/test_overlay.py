@@ -151,6 +151,23 @@ class Overlay(kit.Case):
                     out = self.result(clip, "--max-video-duration-seconds", 0) / "output.mp4"
                     self.assertLess(abs(self.flash(out) - self.beep(out)), 0.06)
 
+    def test_sound_that_browsers_do_not_play_from_mp4_becomes_aac_in_time(self):
+        """A beep on each of two white flashes, with a pause of the sound between them that the file says by its time stamps."""
+        on = "between(t,0.8,0.96)+between(t,3,3.16)"
+        for codec, container, video in (("ac3", "mkv", "libx264"), ("pcm_s16le", "mkv", "libx264"), ("libvorbis", "webm", "libvpx"),
+                                        ("mp2", "ts", "mpeg2video"), ("wmav2", "wmv", "wmv2")):
+            with self.subTest(codec=codec):
+                clip = self.tmp / f"{codec}.{container}"
+                kit.ffmpeg("-f", "lavfi", "-i", f"color=black:s=160x96:r=25:d=4,drawbox=c=white:t=fill:enable='{on}'", "-f", "lavfi", "-i",
+                           f"aevalsrc='0.5*sin(2000*PI*t)*({on})':d=4,aselect='not(between(t,1.2,2.6))'", "-c:v", video, "-c:a", codec,
+                           "-ac", "6" if codec == "ac3" else "2", clip)
+                out = self.result(clip, "--max-video-duration-seconds", 0) / "output.mp4"
+                kept = kit.ffprobe(out, "stream=codec_name,channels", "a:0")["streams"]
+                self.assertEqual([(a["codec_name"], a["channels"]) for a in kept], [("aac", 2)])
+                flashes, beeps = self.flashes(out)[:2], self.beeps(out)[:2]  # ffmpeg tells the end as well
+                self.assertLess(max(abs(a - b) for a, b in zip(flashes, [0.8, 3])), 0.05)
+                self.assertLess(max(abs(a - b) for a, b in zip(beeps, [0.8, 3])), 0.05)
+
     def test_sound_of_joined_files_stays_in_time(self):
         """Where time begins anew, sound goes on by as much as the pictures do, however long it was in the part before."""
         part, clip = self.tmp / "part.ts", self.tmp / "joined.ts"
