@@ -34,6 +34,8 @@ struct bs_video_reader {
     AVPacket *packet;
     AVFrame *picture;
     bs_sound *sound;
+    int64_t first_dts; /* of the video's packets */
+    int64_t late_us;   /* by so much the times of all frames are those of later ones */
     bs_clock clock;
     bs_skipper *skipper; /* NULL: every frame is decoded */
     bs_video_reader_report report;
@@ -294,6 +296,8 @@ static bs_status next_packet(bs_video_reader *r, bs_error *err)
         if (r->packet->stream_index == r->in.video) {
             if (is_comment(r))
                 continue;
+            if (r->first_dts == AV_NOPTS_VALUE)
+                r->first_dts = r->packet->dts;
             r->report.truncated |= (r->packet->flags & AV_PKT_FLAG_CORRUPT) && r->in.position >= r->in.size;
             return BS_OK;
         }
@@ -392,6 +396,23 @@ static int64_t raw_time(const bs_video_reader *r, const AVFrame *picture)
     return av_rescale_q(picture->best_effort_timestamp, r->in.format->streams[r->in.video]->time_base, AV_TIME_BASE_Q);
 }
 
+/* AVI has places for frames in order of decoding, and no times: libavcodec gives each frame the place of the packet
+ * upon which it came out, B-frames later than it is to be seen. Beside the sound the first frame belongs to the first
+ * place.
+ */
+static void note_lateness(bs_video_reader *r, const AVFrame *picture)
+{
+    const AVStream *const stream = r->in.format->streams[r->in.video];
+    const AVRational rate = stream->r_frame_rate; /* places may be empty: of those the average rate knows nothing */
+    const int64_t step = rate.num > 0 && rate.den > 0 ? av_rescale(1000000, rate.den, rate.num) : 0;
+    const int64_t since = picture->best_effort_timestamp - r->first_dts;
+    if (picture->pts != AV_NOPTS_VALUE || picture->best_effort_timestamp == AV_NOPTS_VALUE ||
+        r->first_dts == AV_NOPTS_VALUE || since <= 0)
+        return;
+    r->late_us = FFMIN(av_rescale_q(since, stream->time_base, AV_TIME_BASE_Q),
+                       r->decoder->has_b_frames * FFMAX(r->clock.step_us, step));
+}
+
 static bool is_interlaced(const AVFrame *picture)
 {
 #if LIBAVUTIL_VERSION_INT >= AV_VERSION_INT(58, 7, 100)
@@ -436,6 +457,8 @@ static bs_status wrap_picture(bs_video_reader *r, bs_video_frame **out, bs_error
     av_frame_move_ref(picture, r->picture);
     set_geometry(r, picture);
     const int64_t raw = raw_time(r, picture);
+    if (r->sound && !r->report.frames)
+        note_lateness(r, picture);
     *frame = (bs_video_frame){
         .index = r->report.frames,
         .time_us = bs_clock_next(&r->clock, raw),
@@ -451,7 +474,7 @@ static bs_status wrap_picture(bs_video_reader *r, bs_video_frame **out, bs_error
         return status;
     }
     if (r->sound && r->clock.timed)
-        bs_sound_set_origin(r->sound, bs_clock_origin(&r->clock), frame->time_us);
+        bs_sound_set_origin(r->sound, bs_clock_origin(&r->clock) - r->late_us, frame->time_us);
     count_frame(r, frame);
     *out = frame;
     return BS_OK;
@@ -556,6 +579,7 @@ bs_status bs_video_reader_start(bs_video_reader *r, const bs_video_reader_option
     r->in.grown = options->grown;
     r->in.opaque = options->opaque;
     r->most_bytes = r->in.info.photo ? INT64_MAX : r->in.info.picture_bytes;
+    r->first_dts = AV_NOPTS_VALUE;
     r->packet = av_packet_alloc();
     r->picture = av_frame_alloc();
     if (!r->packet || !r->picture)

@@ -151,6 +151,17 @@ class Overlay(kit.Case):
                     out = self.result(clip, "--max-video-duration-seconds", 0) / "output.mp4"
                     self.assertLess(abs(self.flash(out) - self.beep(out)), 0.06)
 
+    def test_sound_of_avi_with_b_frames_stays_in_time(self):
+        """AVI has no times but places in order of decoding: the first frame seen belongs to the first place."""
+        for codec in ("libx264", "mpeg4"):
+            with self.subTest(codec=codec):
+                clip = self.tmp / f"{codec}.avi"
+                kit.ffmpeg("-f", "lavfi", "-i", "color=black:s=160x96:r=25:d=2,drawbox=c=white:t=fill:enable='between(t,1,1.16)'", "-f",
+                           "lavfi", "-i", "aevalsrc='0.5*sin(2000*PI*t)*between(t,1,1.16)':d=2", "-c:v", codec, "-bf", 2, "-c:a",
+                           "pcm_s16le", clip)
+                out = self.result(clip) / "output.mp4"
+                self.assertLess(abs(self.flash(out) - self.beep(out)), 0.02)
+
     def test_sound_that_browsers_do_not_play_from_mp4_becomes_aac_in_time(self):
         """A beep on each of two white flashes, with a pause of the sound between them that the file says by its time stamps."""
         on = "between(t,0.8,0.96)+between(t,3,3.16)"
