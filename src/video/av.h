@@ -193,7 +193,7 @@ bool bs_sequence_first(const AVCodecParameters *parameters, bs_sequence *out);
 /* -- cut files (cut.c) --------------------------------------------------------------------------------- */
 
 /* Whether a file is shorter than it says of itself, or its last packet is: MP4, MOV, Matroska, WebM, AVI, ASF, FLV,
- * transport and program streams, Ogg, GIF, JPEG. */
+ * transport and program streams, Ogg, GIF, JPEG, motion JPEG, DV, YUV4MPEG2, MXF, GXF, RoQ, AMV, Dirac. */
 bool bs_file_is_cut(int fd, int64_t size);
 
 #endif

@@ -119,6 +119,117 @@ static bool asf_ends_early(int fd, int64_t size)
     return false;
 }
 
+/* YUV4MPEG2: a line that tells the size, then frames of one length, each behind a line of its own. Source: the manual
+ * page yuv4mpeg(5) of mjpegtools. */
+static int64_t y4m_picture_bytes(const char *line)
+{
+    enum { MOST_SIDE = 1 << 16 };
+    static const struct {
+        const char *name;
+        int chroma_planes, across, down; /* besides luma; samples of that for one of chroma */
+    } kinds[] = {{"444alpha", 3, 1, 1}, {"420", 2, 2, 2}, {"422", 2, 2, 1}, {"444", 2, 1, 1},
+                 {"411", 2, 4, 1},      {"410", 2, 4, 4}, {"mono", 0, 1, 1}};
+    const char *const w = strstr(line, " W"), *const h = strstr(line, " H"), *const c = strstr(line, " C");
+    const char *const colours = c ? c + 2 : "420";
+    const int64_t width = w ? strtol(w + 2, NULL, 10) : 0, height = h ? strtol(h + 2, NULL, 10) : 0;
+    if (width <= 0 || height <= 0 || width > MOST_SIDE || height > MOST_SIDE)
+        return 0;
+    for (size_t i = 0; i < sizeof(kinds) / sizeof(*kinds); i++) {
+        const size_t length = strlen(kinds[i].name);
+        if (strncmp(colours, kinds[i].name, length))
+            continue;
+        const char *const bits = colours + length + (colours[length] == 'p'); /* as in 420p10, mono12 */
+        const int64_t across = (width + kinds[i].across - 1) / kinds[i].across;
+        const int64_t down = (height + kinds[i].down - 1) / kinds[i].down;
+        return (width * height + kinds[i].chroma_planes * across * down) * (strtol(bits, NULL, 10) > 8 ? 2 : 1);
+    }
+    return 0;
+}
+
+static bool y4m_ends_early(int fd, int64_t size)
+{
+    enum { BEFORE = 6 }; /* "FRAME" and the line's end, where it says nothing of its own */
+    char line[256] = {0}, frame[BEFORE + 1] = {0};
+    if (pread(fd, line, sizeof(line) - 1, 0) <= 0 || !strchr(line, '\n'))
+        return false;
+    const int64_t first = strchr(line, '\n') + 1 - line;
+    *strchr(line, '\n') = '\0';
+    const int64_t step = y4m_picture_bytes(line) + BEFORE, last = first + (size - first) / step * step;
+    if (step == BEFORE || last == size)
+        return false;
+    const ssize_t got = pread(fd, frame, BEFORE, last);
+    return got > 0 && !memcmp(frame, "FRAME\n", (size_t)got); /* else the frames are of other lengths */
+}
+
+/* -- files that are pieces, each of which says how long it is -------------------------------------------------- */
+
+/* From its first bytes; 0: it does not say, or is none. */
+enum { PIECE_HEAD = 16 + 9 };
+typedef int64_t piece_length(const uint8_t head[PIECE_HEAD]);
+
+/* Source: SMPTE ST 360, 6.1. */
+static int64_t gxf_packet(const uint8_t head[PIECE_HEAD])
+{
+    return AV_RB32(head) == 0 && head[4] == 1 ? AV_RB32(head + 6) : 0;
+}
+
+/* The first one, the file's own, has no length. */
+static int64_t roq_chunk(const uint8_t head[PIECE_HEAD])
+{
+    if (head[1] != 0x10)
+        return 0;
+    return 8 + (AV_RL32(head + 2) == UINT32_MAX ? 0 : (int64_t)AV_RL32(head + 2));
+}
+
+/* 0 in the last one. Source: Dirac specification, 9.6. */
+static int64_t dirac_unit(const uint8_t head[PIECE_HEAD])
+{
+    return AV_RB32(head) == AV_RB32("BBCD") ? AV_RB32(head + 5) : 0;
+}
+
+/* Key, length, value. Source: SMPTE ST 336. */
+static int64_t mxf_triplet(const uint8_t head[PIECE_HEAD])
+{
+    enum { KEY = 16 };
+    const int more = head[KEY] & 0x80 ? head[KEY] & 0x7f : 0;
+    if (AV_RB32(head) != 0x060e2b34 || more > 8)
+        return 0;
+    uint64_t length = more ? 0 : head[KEY];
+    for (int i = 0; i < more; i++)
+        length = length << 8 | head[KEY + 1 + i];
+    return length > INT64_MAX / 2 ? INT64_MAX : KEY + 1 + more + (int64_t)length;
+}
+
+static bool last_piece_ends_early(int fd, int64_t from, int64_t size, piece_length *length_of)
+{
+    enum { MAX_PIECES = 200000, AT_ONCE = 16 };
+    bs_window window = {.fd = fd};
+    int64_t at = from, length = 1;
+    for (int i = 0; i < MAX_PIECES && at < size && length > 0; i++, at += length) {
+        uint8_t head[PIECE_HEAD] = {0};
+        for (int64_t done = 0, n; done < PIECE_HEAD && at + done < size; done += n) {
+            n = FFMIN3(AT_ONCE, PIECE_HEAD - done, size - at - done);
+            bs_window_read(&window, at + done, head + done, (size_t)n);
+        }
+        length = length_of(head);
+        if (length > size - at)
+            return true;
+    }
+    return false;
+}
+
+/* Its header says where the last part begins, once the file was closed. Source: SMPTE ST 377-1, 7.1. */
+static bool mxf_ends_early(int fd, int64_t size)
+{
+    enum { KEY = 16, FOOTER = 24 }; /* in the value */
+    uint8_t head[KEY + 9 + FOOTER + 8];
+    if (!bs_read_at(fd, 0, head, sizeof(head)))
+        return false;
+    const int in_front = KEY + 1 + (head[KEY] & 0x80 ? FFMIN(head[KEY] & 0x7f, 8) : 0);
+    const uint64_t footer = AV_RB64(head + in_front + FOOTER);
+    return footer >= (uint64_t)size || last_piece_ends_early(fd, (int64_t)footer, size, mxf_triplet);
+}
+
 /* -- ends that are not whole ------------------------------------------------------------------------------ */
 
 /* A transport stream is packets of one size: 188 bytes, with a time stamp in front 192, with a checksum behind 204.
@@ -222,6 +333,17 @@ static bool flv_ends_early(int fd, int64_t size)
     return AV_RB24(tag + 1) + 11 != AV_RB32(length);
 }
 
+/* A picture ends with its marker, and so does the last one of those that follow at once: a motion JPEG. What else
+ * follows a photo is not its own. */
+static bool jpegs_end_early(int fd, int64_t size, tail *t)
+{
+    uint8_t next[3];
+    const int64_t end = bs_jpeg_end(fd, 0, size);
+    if (end < 0 || !bs_read_at(fd, end, next, sizeof(next)) || memcmp(next, "\xff\xd8\xff", 3))
+        return end < 0;
+    return read_tail(fd, size, t) && last_of(t, "\xff\xd8\xff", 3) >= last_of(t, "\xff\xd9", 2);
+}
+
 /* GIF ends with a semicolon, in some files with zeros behind it. */
 static bool gif_ends_early(const tail *t)
 {
@@ -237,16 +359,28 @@ static bool ends_early(int fd, int64_t size, const uint8_t head[12], tail *t)
         return boxes_end_early(fd, size);
     if (AV_RB32(head) == 0x1a45dfa3)
         return segment_ends_early(fd, size);
+    if (!memcmp(head, "RIFF", 4) && !memcmp(head + 8, "AMV ", 4)) /* which tells no length, but its end */
+        return !read_tail(fd, size, t) || last_of(t, "AMV_END_", 8) < 0;
     if (!memcmp(head, "RIFF", 4)) /* 0: written live */
         return AV_RL32(head + 4) + INT64_C(8) > size && AV_RL32(head + 4) < 0xffffff00;
     if (!memcmp(head, "\xff\xd8\xff", 3))
-        return bs_jpeg_end(fd, 0, size) < 0;
+        return jpegs_end_early(fd, size, t);
     if (AV_RB32(head) == 0x3026b275)
         return asf_ends_early(fd, size);
     if (AV_RB24(head) == 0x1f0700) /* DV: frames of one size, 25 or 30 a second. Source: IEC 61834-2, 11.4 */
         return size % (head[3] & 0x80 ? 144000 : 120000);
     if (!memcmp(head, "FLV\1", 4))
         return flv_ends_early(fd, size);
+    if (!memcmp(head, "YUV4MPEG2", 9))
+        return y4m_ends_early(fd, size);
+    if (AV_RB32(head) == 0x060e2b34)
+        return mxf_ends_early(fd, size);
+    if (AV_RB32(head) == 0 && AV_RB16(head + 4) == 0x1bc)
+        return last_piece_ends_early(fd, 0, size, gxf_packet);
+    if (AV_RL16(head) == 0x1084 && AV_RL32(head + 2) == UINT32_MAX)
+        return last_piece_ends_early(fd, 0, size, roq_chunk);
+    if (!memcmp(head, "BBCD", 4))
+        return last_piece_ends_early(fd, 0, size, dirac_unit);
     if (!read_tail(fd, size, t))
         return false;
     static const struct {

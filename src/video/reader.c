@@ -286,7 +286,8 @@ static bs_status next_packet(bs_video_reader *r, bs_error *err)
             const bs_status status = take_error(r, code, err);
             if (status)
                 return status;
-            r->report.truncated |= !at_end && r->in.position >= r->in.size;
+            r->report.truncated |= !at_end && r->in.position >= r->in.size &&
+                                   strcmp(r->in.info.container, "gxf"); /* every end of those is an error */
             /* What does not read on by itself will not by being asked again. */
             if (r->in.io->eof_reached && r->in.position >= r->in.size && r->errors > MAX_DRAIN_ERRORS &&
                 strcmp(r->in.info.container, "mov,mp4,m4a,3gp,3g2,mj2"))

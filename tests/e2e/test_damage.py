@@ -129,6 +129,24 @@ class Damage(kit.Case):
                     self.process("--model", "lite", "-n", 30, "--no-video", clip)
                     self.assertEqual(kit.document(self.tmp / "results" / name, "metadata.json")["statistics"]["input_truncated"], cut)
 
+    def test_what_knows_its_pieces_is_said_to_be_cut_off_where_it_is(self):
+        """Formats whose demuxers take the end for the end wherever it is, or for an error."""
+        tape = ["-s", "720x576", "-r", "25", "-c:v", "dvvideo", "-pix_fmt", "yuv420p"]
+        for name, options in {"clip.y4m": ["-pix_fmt", "yuv422p10", "-strict", -1], "clip.mjpeg": [], "clip.gxf": tape,
+                              "op1a.mxf": ["-r", 25, "-c:v", "mpeg2video"],
+                              "atom.mxf": [*tape, "-f", "mxf_opatom"], "clip.roq": ["-s", "128x128", "-r", 30, "-c:v", "roqvideo"],
+                              "clip.drc": ["-c:v", "vc2", "-strict", -2, "-pix_fmt", "yuv420p"],
+                              "clip.amv": ["-f", "lavfi", "-i", "sine=r=22050", "-t", 0.5, "-s", "160x96", "-ac", 1, "-block_size",
+                                           1470]}.items():
+            clip = self.tmp / name
+            kit.ffmpeg("-f", "lavfi", "-i", "testsrc2=s=161x97:r=15:d=0.5", *options, clip)
+            whole = clip.read_bytes()
+            for content, cut in ((whole, False), (whole[:len(whole) * 2 // 3], True)):
+                with self.subTest(name, cut=cut):
+                    clip.write_bytes(content)
+                    self.process("--model", "lite", "-n", 30, "--no-video", clip)
+                    self.assertEqual(kit.document(self.tmp / "results" / clip.stem, "metadata.json")["statistics"]["input_truncated"], cut)
+
     def test_a_whole_video_is_not_said_to_be_cut_off(self):
         """Phones append notes of their own; some demuxers call the end an error."""
         clip, roq = self.tmp / "clip.mp4", self.tmp / "clip.roq"
