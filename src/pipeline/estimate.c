@@ -29,7 +29,7 @@ enum {
 /* -- what a decoder keeps ------------------------------------------------------------------------------- */
 
 enum decoder_traits {
-    BY_REFERENCES = 1,  /* the header tells how many pictures: reference_frames, and the current one */
+    BY_REFERENCES = 1,  /* it is known how many pictures: reference_frames, and the current one */
     BY_REORDER = 2,     /* one picture less where nothing is reordered (no B pictures) */
     ALONE = 4,          /* does not decode several frames at once, whatever threads it is given */
     INTRA = 8,          /* packets are all of about one size */
@@ -39,6 +39,7 @@ enum decoder_traits {
     OWN_TABLES = 64,    /* each thread has some of its own, however small the picture is */
     LOOKED_AHEAD = 128, /* where frames are left out, packets are looked at before they are decoded */
     BY_SAMPLES = 256,   /* context is of each component's samples: measured at 4:2:0, 1.5 of them per pixel */
+    BY_BYTES = 512,     /* … of each component's bytes: measured at 4:2:0 of 8 bits */
 };
 
 /* Bytes = pictures × (picture + side × pixels) + context × pixels + fixed, and for a second frame thread, and each
@@ -59,7 +60,7 @@ static const decoder_model decoder_models[] = {
     {"h264", BY_REFERENCES | OWN_TABLES | LOOKED_AHEAD, 5, 0.57f, 0.77f, 3, 2.7f, 1, 1.5f},
     {"hevc", BY_REFERENCES | OWN_TABLES | LOOKED_AHEAD, 7, 0.87f, 0.75f, 1, 1.5f},
     {"av1", IN_ROOTS, 9.2f, 0, 1.8f, 5.5f, 3.7f}, /* dav1d; eight references */
-    {"vp9", ALONE, 7, 0.30f, 0.40f, 0, 0},        /* up to eight; clips that keep seven have been met */
+    {"vp9", BY_REFERENCES | ALONE, 7, 0.30f, 0.40f, 0, 0},
     {"vp8", 0, 4, 0.05f, 0.10f, 1, 0.2f},
     {"mpeg1video", BY_REORDER | ALONE, 3, 0.30f, 0.40f, 0, 0},
     {"mpeg2video", BY_REORDER | ALONE, 3, 0.30f, 0.40f, 0, 0},
@@ -76,11 +77,13 @@ static const decoder_model decoder_models[] = {
     {"snow", ALONE, 5, 0, 11.0f, 0, 0},
     {"svq1", ALONE, 2, 0, 0.4f, 0, 0},
     {"jpeg2000", INTRA | BY_SAMPLES, 1, 0, 9.6f, 1, 9.6f},
+    /* VC-2, without prediction between pictures; where it is damaged some wait for their turn. */
+    {"dirac", INTRA | ALONE | BY_BYTES, 2, 0, 3.6f, 0, 0},
     {"cfhd", INTRA, 1, 0, 11.5f, 1, 13.8f},
-    {"prores", INTRA, 1, 0, 0.1f, 1, 0.6f},
-    {"dnxhd", INTRA, 1, 0, 0.1f, 1, 0.2f},
-    {"png", INTRA, 2, 0, 0.3f, 2, 0.3f},
-    {"apng", 0, 2, 0, 0.1f, 2, 0.3f},
+    {"prores", INTRA | ALONE, 1, 0, 0.1f, 0, 0},
+    {"dnxhd", INTRA | ALONE, 1, 0, 0.1f, 0, 0},
+    {"png", INTRA, 2, 0, 0.3f, 1, 0.3f},
+    {"apng", 0, 2, 0, 0.1f, 1, 0.3f},
     {"huffyuv", INTRA, 1, 0, 1.7f, 1, 5.0f},
     {"ffvhuff", INTRA, 1, 0, 1.7f, 1, 5.0f},
     {"utvideo", INTRA, 1, 0, 0.3f, 1, 1.2f},
@@ -93,6 +96,26 @@ static const decoder_model decoder_models[] = {
     {"gif", ALONE, 1, 0, 0.1f, 0, 0},
     {"msvideo1", ALONE, 1, 0, 0.1f, 0, 0},
     {"cinepak", ALONE, 1, 0, 0.2f, 0, 0},
+    {"rpza", ALONE, 1, 0, 0.1f, 0, 0},
+    {"smc", ALONE, 1, 0, 0.1f, 0, 0},
+    {"flashsv", ALONE, 1, 0, 0.3f, 0, 0},
+    {"flashsv2", ALONE, 1, 0, 3.2f, 0, 0},
+    {"zmbv", ALONE, 1, 0, 13.0f, 0, 0},
+    {"zlib", INTRA, 1, 0, 3.0f, 1, 3.0f},
+    {"v210", INTRA, 1, 0, 0.1f, 1, 0.1f},
+    {"v410", INTRA, 1, 0, 0.1f, 1, 0.1f},
+    {"magicyuv", INTRA, 1, 0, 0.2f, 1, 0.2f},
+    {"hap", INTRA, 1, 0, 0.6f, 1, 0.6f},
+    {"exr", INTRA, 1, 0, 0.4f, 1, 0.6f},
+    {"tiff", INTRA, 1, 0, 0.4f, 1, 0.4f},
+    {"jpegls", INTRA | ALONE, 1, 0, 1.5f, 0, 0},
+    {"asv1", INTRA | ALONE, 1, 0, 0.2f, 0, 0},
+    {"asv2", INTRA | ALONE, 1, 0, 0.2f, 0, 0},
+    {"speedhq", INTRA | ALONE, 1, 0, 0.1f, 0, 0},
+    {"r210", INTRA | ALONE, 1, 0, 0.1f, 0, 0},
+    {"dpx", INTRA | ALONE, 1, 0, 0.1f, 0, 0},
+    {"sgi", INTRA | ALONE, 1, 0, 0.1f, 0, 0},
+    {"targa", INTRA | ALONE, 1, 0, 0.1f, 0, 0},
 };
 
 /* Codecs that were not measured: like the older ones, which predict from one or two pictures. */
@@ -159,20 +182,21 @@ static float at_most(float value, float most)
 static float pictures_kept(const bs_video_info *info, const decoder_model *model)
 {
     if ((model->traits & BY_REFERENCES) && strstr(info->profile, "Intra"))
-        return 2;
+        return strcmp(model->codec, "hevc") == 0 ? 1 + (float)info->reorder_frames : 2;
     if ((model->traits & BY_REFERENCES) && info->reference_frames > 0) {
-        int references = info->reference_frames > info->reorder_frames ? info->reference_frames : info->reorder_frames;
+        const int references = info->reference_frames > info->reorder_frames ? info->reference_frames
+                                                                             : info->reorder_frames;
         return (float)(references + 1);
     }
     return model->pictures - ((model->traits & BY_REORDER) && info->reorder_frames == 0 ? 1.0f : 0.0f);
 }
 
-/* Bytes of context where the components have other sizes than in 4:2:0, as a share of it. */
+/* Bytes of context where the components have other sizes than in 4:2:0 of 8 bits, as a share of it. */
 static double more_samples(const bs_video_info *info, const decoder_model *model)
 {
-    if (!(model->traits & BY_SAMPLES))
+    if (!(model->traits & (BY_SAMPLES | BY_BYTES)))
         return 1;
-    const double bytes = info->bit_depth > 8 ? 2 : 1;
+    const double bytes = info->bit_depth > 8 && model->traits & BY_SAMPLES ? 2 : 1;
     return (double)picture_bytes(info) / ((double)coded_pixels(info) * bytes * 1.5);
 }
 
@@ -190,6 +214,8 @@ static uint64_t decoder_bytes(const bs_video_info *info, int threads)
     const double later_context = (double)(model->later > 0 ? model->later : model->thread);
     double pictures = (double)pictures_kept(info, model) + second * (double)model->thread_pictures +
                       later * later_pictures;
+    if (model->traits & INTRA) /* all threads decode on while the one that was given waits for its pose */
+        pictures += second;
     pictures = pictures < most ? pictures : most;
     double bytes = pictures * ((double)picture_bytes(info) + pixels * (double)model->side) +
                    pixels * more_samples(info, model) *
@@ -340,6 +366,7 @@ static void add_up(const bs_video_info *info, const bs_process_options *options,
     int interval = bs_process_interval(options);
     bool video = makes_video(info, outputs);
     bs_estimate_parts parts = {.frugal = out->frugal,
+                               .pose_queue = out->pose_queue,
                                .decoder_threads = out->decoder_threads,
                                .encoder_threads = out->encoder_threads,
                                .encoder_lean = out->encoder_lean,
@@ -351,7 +378,7 @@ static void add_up(const bs_video_info *info, const bs_process_options *options,
     parts.shared = CODE + weights;
     parts.demuxer = demuxer_bytes(info, !video && interval > 1);
     parts.decoder = decoder_bytes(info, parts.decoder_threads);
-    float waiting = at_most((float)(bs_plan_source_frames(parts.frugal) - 1), most_frames(info) - 1);
+    float waiting = at_most((float)(bs_plan_source_frames(parts.pose_queue) - 1), most_frames(info) - 1);
     parts.frames = picture_bytes(info) * (uint64_t)waiting;
     parts.convert = convert_bytes(info, options, outputs);
     uint64_t canvas = canvas_bytes(parts.output_width, parts.output_height);
@@ -377,10 +404,17 @@ static void add_up(const bs_video_info *info, const bs_process_options *options,
     *out = parts;
 }
 
+/* Pictures that all stand alone take all about the same time: none has to wait. */
+static int pose_queue(const bs_video_info *info, bool frugal)
+{
+    return bs_plan_pose_queue(frugal || model_of(info->codec)->traits & INTRA, picture_bytes(info));
+}
+
 static void add_up_lean(const bs_video_info *info, const bs_process_options *options, const bs_outputs *outputs,
                         const leanness *lean, bs_estimate_parts *out)
 {
     bs_estimate_parts parts = {.frugal = lean->frugal,
+                               .pose_queue = pose_queue(info, lean->frugal),
                                .decoder_threads = lean->decoder_threads,
                                .encoder_threads = lean->encoder_threads,
                                .encoder_lean = lean->encoder_lean};

@@ -13,8 +13,10 @@
 bs_status bs_process_options_check(const bs_process_options *options, bs_error *err);
 
 enum {
-    BS_PLAN_MOST_THREADS = 64,  /* of the decoder or the encoder */
-    BS_PLAN_POSE_QUEUE = 1,     /* decoded frames that wait for the pose stage; frugal: 0 */
+    BS_PLAN_MOST_THREADS = 64,                  /* of the decoder or the encoder */
+    BS_PLAN_POSE_QUEUE = 1,                     /* decoded frames that wait for the pose stage; frugal: 0 */
+    BS_PLAN_POSE_QUEUED = 13 * 1024 * 1024 / 4, /* bytes of one that waits, at most: of 1080p in 8 bits. Larger ones
+                                                 * take longer to decode than to analyse */
     BS_PLAN_CANVAS_AHEAD = 3,   /* canvases that the decoding stage may be ahead of the overlay's need; frugal: 0 */
     BS_PLAN_GLIDE = 12,         /* frames over which the overlay glides from one pose to the next, at most */
     BS_PLAN_RESULT_QUEUE = 4,   /* poses that wait for their frames to be drawn */
@@ -27,15 +29,15 @@ enum {
     BS_PLAN_STACK = 1024 * 1024,     /* address space of each one's stack; a part of it is touched */
 };
 
-static inline int bs_plan_pose_queue(bool frugal)
+static inline int bs_plan_pose_queue(bool frugal, uint64_t picture_bytes)
 {
-    return frugal ? 0 : BS_PLAN_POSE_QUEUE;
+    return frugal || picture_bytes > BS_PLAN_POSE_QUEUED ? 0 : BS_PLAN_POSE_QUEUE;
 }
 
 /* The frame in decoding, those in the queue and the one whose pose is being computed. */
-static inline int bs_plan_source_frames(bool frugal)
+static inline int bs_plan_source_frames(int pose_queue)
 {
-    return 2 + bs_plan_pose_queue(frugal);
+    return 2 + pose_queue;
 }
 
 /* Frames between two analysed ones wait for the second's pose. */

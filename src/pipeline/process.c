@@ -260,7 +260,7 @@ static void init(bs_job_run *job)
     pthread_cond_init(&job->ended, &clock);
     pthread_condattr_destroy(&clock);
     pthread_mutex_init(&job->lock, NULL);
-    bs_queue_init(&job->frames, bs_plan_pose_queue(job->plan.frugal), drop_frame);
+    bs_queue_init(&job->frames, job->plan.pose_queue, drop_frame);
     bs_queue_init(&job->canvases, bs_plan_canvas_queue(job->interval, job->plan.frugal), drop_frame);
     bs_queue_init(&job->marks, BS_PLAN_RESULT_QUEUE, free);
 }

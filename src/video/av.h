@@ -179,6 +179,7 @@ typedef struct bs_sequence {
     int number_bits; /* of H.264: of the number that stands before a slice says whether it is of a field */
     bool planes;     /* of H.264: each slice is of one colour, and says of which before that */
     bool order_told; /* it says how many pictures are held back to be put into order */
+    bool intra;      /* of HEVC: its profile is one of key frames alone */
 } bs_sequence;
 
 /* Of one NAL unit, which begins with its header. */
@@ -189,6 +190,15 @@ bool bs_slice_is_field(const uint8_t *nal, size_t size, const bs_sequence *seque
 
 /* Of the first set in the stream's header; false, and zeros, where there is none. */
 bool bs_sequence_first(const AVCodecParameters *parameters, bs_sequence *out);
+
+/* How many pictures a VP9 stream has a decoder keep, which no header tells: what its frames say of the eight slots is
+ * followed. Begins as zeros. */
+typedef struct bs_vp9_slots {
+    int slot[8]; /* number of the frame in it, from 1 on */
+    int frames, most;
+} bs_vp9_slots;
+
+void bs_vp9_packet(bs_vp9_slots *slots, const uint8_t *data, size_t size);
 
 /* -- cut files (cut.c) --------------------------------------------------------------------------------- */
 

@@ -412,6 +412,43 @@ static void describe_times(const bs_av_input *in, const AVStream *stream, bs_vid
         info->frames = stream->nb_frames;
 }
 
+/* Beside the picture in decoding, as the first 300 frames of a VP9 stream have it; and one more where there are others.
+ * 0: unknown. They are read by a second demuxer, since not every one comes back to where it was. */
+static int vp9_references(const bs_av_input *in)
+{
+    enum { LOOKED_AT = 300, LOOKED_AT_BYTES = 32 << 20, MOST_INDEXED = 100000, SLOTS = 8 };
+    const AVStream *const stream = in->format->streams[in->video];
+    if (avformat_index_get_entries_count(stream) > MOST_INDEXED)
+        return 0;
+    bs_error ignored;
+    bs_vp9_slots slots = {0};
+    AVPacket *packet = av_packet_alloc();
+    bs_av_input *const again = av_mallocz(sizeof(*again));
+    if (packet && again) {
+        again->fd = in->fd;
+        again->size = in->size;
+        again->hidden_count = in->hidden_count;
+        memcpy(again->hidden, in->hidden, sizeof(again->hidden));
+    }
+    bool whole = false;
+    if (packet && again && open_demuxer(again, &ignored) == BS_OK) {
+        again->budget = LOOKED_AT_BYTES;
+        int code = 0;
+        while (slots.frames < LOOKED_AT && (code = av_read_frame(again->format, packet)) >= 0) {
+            if (packet->stream_index == in->video)
+                bs_vp9_packet(&slots, packet->data, (size_t)packet->size);
+            av_packet_unref(packet);
+        }
+        whole = code == AVERROR_EOF && again->budget > 0;
+    }
+    if (again)
+        bs_av_input_close(again);
+    av_free(again);
+    av_packet_free(&packet);
+    const int most = slots.most + (whole ? 0 : 1);
+    return slots.frames ? FFMIN(FFMAX(most, 1), SLOTS) : 0;
+}
+
 static void describe_video(bs_av_input *in)
 {
     const AVStream *const stream = in->format->streams[in->video];
@@ -446,8 +483,10 @@ static void describe_video(bs_av_input *in)
     info->level = codec->level > 0 ? codec->level : 0;
     bs_sequence sequence;
     bs_sequence_first(codec, &sequence);
-    info->reference_frames = sequence.references;
+    info->reference_frames = codec->codec_id == AV_CODEC_ID_VP9 ? vp9_references(in) : sequence.references;
     info->field_pictures = sequence.fields;
+    if (sequence.intra)
+        av_strlcat(info->profile, " Intra", sizeof(info->profile)); /* libav calls them all Rext */
     info->reorder_frames = codec->video_delay > 0 ? codec->video_delay : 0;
     info->picture_bytes = bs_picture_bytes(codec->format, codec->width, codec->height);
     describe_times(in, stream, info);

@@ -1,5 +1,6 @@
-/* Parameter sets of H.264 (ITU-T H.264, 7.3.2.1.1 and E.1.1) and HEVC (ITU-T H.265, 7.3.2.1): what libav tells only of
- * a decoder that is open, or not at all (see av.h). Bits beyond the end are zeros. */
+/* Parameter sets of H.264 (ITU-T H.264, 7.3.2.1.1 and E.1.1) and HEVC (ITU-T H.265, 7.3.2.1), and heads of VP9's frames
+ * (VP9 bitstream specification, 6.2 and annex B): what libav tells only of a decoder that is open, or not at all (see
+ * av.h). Bits beyond the end are zeros. */
 #include <libavutil/intreadwrite.h>
 
 #include "av.h"
@@ -123,8 +124,14 @@ static void hevc_sequence(bits *b, bs_sequence *out)
     take(b, 4);
     const int layers = (int)take(b, 3);
     take(b, 1);
-    take(b, 32), take(b, 32), take(b, 24); /* general profile, tier, compatibility */
-    take(b, 8);                            /* level */
+    take(b, 3);                            /* general profile space, tier */
+    const bool extended = take(b, 5) >= 4; /* profiles that say more of themselves */
+    take(b, 32);                           /* compatibility */
+    take(b, 4);                            /* kind of pictures */
+    take(b, 6);                            /* constraints of depth and format */
+    out->intra = take(b, 1) && extended;
+    take(b, 32), take(b, 5);
+    take(b, 8); /* level */
     bool profile[8] = {0}, level[8] = {0};
     for (int i = 0; i < layers; i++)
         profile[i] = take(b, 1), level[i] = take(b, 1);
@@ -229,4 +236,87 @@ bool bs_sequence_first(const AVCodecParameters *parameters, bs_sequence *out)
     return (hevc || parameters->codec_id == AV_CODEC_ID_H264) && parameters->extradata &&
            parameters->extradata_size > 0 &&
            read_first(parameters->extradata, (size_t)parameters->extradata_size, hevc, out);
+}
+
+/* -- VP9 ------------------------------------------------------------------------------------------------ */
+
+/* color_config(): of which an intra-only frame of profile 0 has nothing. */
+static void skip_vp9_colors(bits *b, unsigned profile)
+{
+    enum { RGB = 7 };
+    if (profile >= 2)
+        take(b, 1);
+    const bool rgb = take(b, 3) == RGB;
+    if (!rgb)
+        take(b, 1);
+    if (profile & 1)
+        take(b, rgb ? 1 : 3);
+}
+
+/* The slots that a frame is put into, a bit each. False: it only shows one that is there. */
+static bool vp9_refreshes(const uint8_t *data, size_t size, unsigned *slots)
+{
+    enum { ALL = 255 };
+    bits b = {data, size * 8, 0};
+    take(&b, 2);
+    unsigned profile = take(&b, 1);
+    profile |= take(&b, 1) << 1;
+    if (profile == 3)
+        take(&b, 1);
+    if (take(&b, 1)) /* show_existing_frame */
+        return false;
+    const bool key = !take(&b, 1), shown = take(&b, 1), resilient = take(&b, 1);
+    *slots = ALL;
+    if (key)
+        return true;
+    const bool intra = !shown && take(&b, 1);
+    if (!resilient)
+        take(&b, 2);
+    if (intra)
+        take(&b, 24);
+    if (intra && profile > 0)
+        skip_vp9_colors(&b, profile);
+    *slots = take(&b, 8);
+    return true;
+}
+
+static void vp9_frame(bs_vp9_slots *s, const uint8_t *data, size_t size)
+{
+    unsigned slots;
+    if (!vp9_refreshes(data, size, &slots))
+        return;
+    /* Kept while it is decoded: what lies in the slots, and the one before, for its motion. */
+    int kept = s->frames > 0;
+    for (int i = 0; i < 8; i++) {
+        bool counted = !s->slot[i] || s->slot[i] == s->frames;
+        for (int j = 0; j < i; j++)
+            counted |= s->slot[j] == s->slot[i];
+        kept += !counted;
+    }
+    if (kept > s->most)
+        s->most = kept;
+    s->frames++;
+    for (int i = 0; i < 8; i++)
+        if (slots >> i & 1)
+            s->slot[i] = s->frames;
+}
+
+void bs_vp9_packet(bs_vp9_slots *s, const uint8_t *data, size_t size)
+{
+    const unsigned mark = size ? data[size - 1] : 0, count = (mark & 7) + 1, bytes = (mark >> 3 & 3) + 1;
+    const size_t index = 2 + (size_t)count * bytes;
+    if ((mark & 0xe0) != 0xc0 || size < index || data[size - index] != mark) {
+        vp9_frame(s, data, size);
+        return;
+    }
+    size_t at = 0;
+    for (unsigned i = 0; i < count; i++) {
+        size_t length = 0;
+        for (unsigned byte = 0; byte < bytes; byte++)
+            length |= (size_t)data[size - index + 1 + i * bytes + byte] << (8 * byte);
+        if (length > size - index - at)
+            return;
+        vp9_frame(s, data + at, length);
+        at += length;
+    }
 }

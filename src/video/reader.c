@@ -138,8 +138,10 @@ static bs_status open_decoder(bs_video_reader *r, bs_error *err)
     r->decoder->max_pixels = r->in.info.photo ? BS_MAX_PHOTO_PIXELS : BS_MAX_VIDEO_PIXELS;
     r->decoder->thread_count = r->options.threads;
     /* Of VP9 each frame thread keeps all coefficients of its frame, where the stream asks for it: 9 MB at 1080p. Its
-     * slices, with the loop filter beside them, are as fast. */
-    const bool frames = r->options.frame_threads && id != AV_CODEC_ID_VP9;
+     * slices, with the loop filter beside them, are as fast. So are those of ProRes and DNxHD, whose pictures are
+     * large: 64 MB at 4K with alpha. */
+    const bool slices = id == AV_CODEC_ID_VP9 || id == AV_CODEC_ID_PRORES || id == AV_CODEC_ID_DNXHD;
+    const bool frames = r->options.frame_threads && !slices;
     r->decoder->thread_type = FF_THREAD_SLICE | (frames ? FF_THREAD_FRAME : 0);
 
     /* dav1d decodes as many frames at once as it has threads unless told not to. */

@@ -34,6 +34,16 @@ RARE = {
     "h264-444.mp4": ["-c:v", "libx264", "-preset", "veryfast", "-pix_fmt", "yuv444p"],
     "baseline.flv": ["-c:v", "libx264", "-preset", "veryfast", "-profile:v", "baseline", "-pix_fmt", "yuv420p"],
 }
+# Each was once far off: pictures that VP9's frames keep, key frames alone, threads that each have a large picture.
+LARGE = {
+    "vp9.webm": ("3840x2160", CODECS["vp9.webm"]),
+    "intra.mp4": ("1920x1080", ["-c:v", "libx265", "-preset", "ultrafast", "-x265-params", "log-level=0:keyint=1",
+                                "-pix_fmt", "yuv420p"]),
+    "alpha.mov": ("1920x1080", ["-c:v", "prores_ks", "-profile:v", "4", "-pix_fmt", "yuva444p10le"]),
+    "vc2.mkv": ("1280x720", ["-c:v", "vc2", "-pix_fmt", "yuv422p10le"]),
+    "v210.mov": ("1280x720", ["-c:v", "v210"]),
+    "bgra.mkv": ("1280x720", ["-c:v", "ffv1", "-pix_fmt", "bgra"]),
+}
 PHOTOS = {"jpg": ["-q:v", "3", "-pix_fmt", "yuvj420p"], "png": ["-pix_fmt", "rgb24"], "webp": ["-pix_fmt", "yuv420p"]}
 SOUND = ["-c:a", "aac", "-b:a", "128k"]
 OPTIONS = [[], ["--no-video"], ["--model", "lite", "-n", "10"], ["--max-video-width", "320"], ["--model", "heavy"]]
@@ -68,6 +78,8 @@ def matrix():
     for name in ["h264.mp4", "av1.mkv", "vp9.webm"]:
         yield name, "854x480", 40, CODECS[name], [*lean, "--threads", "8"]
     yield "png.mov", "640x360", 20, RARE["png.mov"], [*lean, "--threads", "8"]
+    for i, (name, (size, how)) in enumerate(LARGE.items()):
+        yield name, size, 10, how, lean if i % 2 else []
     # Margins of narrow pictures; motion of long ones, which are of level 6; components of full size.
     yield "h264.mp4", "96x3200", 20, CODECS["h264.mp4"], []
     yield "huffyuv.avi", "32x8800", 20, RARE["huffyuv.avi"], ["--model", "lite"]

@@ -98,7 +98,9 @@ static void the_overlay_waits_for_a_bounded_number_of_frames(void **state)
     assert_true(bs_plan_canvas_queue(10000, false) <= BS_QUEUE_MAX);
     assert_true(bs_plan_canvas_queue(1, false) > bs_plan_glide(1));
     assert_int_equal(bs_plan_canvas_frames(3, true), 5);
-    assert_int_equal(bs_plan_source_frames(true), 2);
+    assert_int_equal(bs_plan_source_frames(bs_plan_pose_queue(true, 1000)), 2);
+    assert_int_equal(bs_plan_source_frames(bs_plan_pose_queue(false, 1920 * 1088 * 3 / 2)), 3);
+    assert_int_equal(bs_plan_source_frames(bs_plan_pose_queue(false, 3840 * 2160 * 3 / 2)), 2);
 }
 
 /* -- statistics -------------------------------------------------------------------------------------- */
