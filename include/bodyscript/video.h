@@ -40,7 +40,9 @@ typedef struct bs_video_info {
     int64_t frames;              /* as the header or the duration tells; 0 where unknown */
     int64_t start_us;            /* presentation time of the first frame */
     int64_t file_size;
-    int64_t packet_bytes; /* of a photo: what its decoder is given of the file; 0 for videos */
+    int64_t packet_bytes;                    /* of a photo: what its decoder is given of the file; 0 for videos */
+    int64_t largest_packet, largest_packets; /* bytes of the largest packet, and of the largest 20 in a row, where the
+                                                container has an index of all; else 0 */
     int video_streams, audio_streams;
     char audio_codec[32]; /* "" where there is no sound */
 } bs_video_info;

@@ -17,6 +17,7 @@
 #include <libavutil/opt.h>
 
 #include "av.h"
+#include "reader.h"
 
 /* Demuxers of self-contained files. Left out on purpose: hls, dash, concat, image2, sdp, rtsp, tty and others
  * that follow references or take any text for a video. */
@@ -449,9 +450,27 @@ static int vp9_references(const bs_av_input *in)
     return slots.frames ? FFMIN(FFMAX(most, 1), SLOTS) : 0;
 }
 
+/* Of MP4, MOV and AVI the index has all packets; of others key frames, or what was read so far. */
+static void describe_packets(AVStream *stream, bs_video_info *info)
+{
+    const int count = avformat_index_get_entries_count(stream);
+    const bool whole = !strcmp(info->container, "mov,mp4,m4a,3gp,3g2,mj2") || !strcmp(info->container, "avi");
+    if (!whole || stream->nb_frames <= 0 || count < stream->nb_frames)
+        return;
+    int64_t row = 0;
+    for (int i = 0; i < count; i++) {
+        const int64_t size = avformat_index_get_entry(stream, i)->size;
+        row += size;
+        if (i >= BS_READER_AHEAD)
+            row -= avformat_index_get_entry(stream, i - BS_READER_AHEAD)->size;
+        info->largest_packet = size > info->largest_packet ? size : info->largest_packet;
+        info->largest_packets = row > info->largest_packets ? row : info->largest_packets;
+    }
+}
+
 static void describe_video(bs_av_input *in)
 {
-    const AVStream *const stream = in->format->streams[in->video];
+    AVStream *const stream = in->format->streams[in->video];
     const AVCodecParameters *const codec = stream->codecpar;
     bs_video_info *const info = &in->info;
 
@@ -490,6 +509,7 @@ static void describe_video(bs_av_input *in)
     info->reorder_frames = codec->video_delay > 0 ? codec->video_delay : 0;
     info->picture_bytes = bs_picture_bytes(codec->format, codec->width, codec->height);
     describe_times(in, stream, info);
+    describe_packets(stream, info);
 }
 
 /* Whether the chosen video says that it is encrypted: Matroska's by its track, Windows Media's by its header. Of ISO

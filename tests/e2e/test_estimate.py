@@ -84,6 +84,11 @@ def matrix():
     yield "h264.mp4", "96x3200", 20, CODECS["h264.mp4"], []
     yield "huffyuv.avi", "32x8800", 20, RARE["huffyuv.avi"], ["--model", "lite"]
     yield "jpeg2000-444.mkv", "640x360", 20, ["-c:v", "jpeg2000", "-pix_fmt", "yuv444p"], [*lean, "--threads", "4"]
+    # Large pictures of few references, whose decoding takes longer than their poses.
+    few = ["-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv420p"]
+    for options in [lean, [*lean, "-n", "1", "--threads", "1"], ["--threads", "2"]]:
+        yield "ultrafast.mp4", "3840x2160", 10, few, options
+    yield "refs2.mp4", "3840x2160", 10, [*few, "-refs", "2"], [*lean, "-n", "1"]
     yield "444.jpg", "4000x3000", 1, ["-q:v", "3", "-pix_fmt", "yuvj444p"], []
 
 
