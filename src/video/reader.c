@@ -264,6 +264,17 @@ static bool is_comment(const bs_video_reader *r)
     return r->decoder->codec_id == AV_CODEC_ID_THEORA && r->packet->size > 0 && r->packet->data[0] == 0x81;
 }
 
+/* libavformat says that memory is lacking of lengths beyond all reason too: at once, and then there is some. */
+static bool is_nonsense(int code, int64_t read)
+{
+    enum { AT_ONCE = 64 << 10, SOME = 1 << 20 };
+    if (code != AVERROR(ENOMEM) || read > AT_ONCE)
+        return false;
+    void *const some = av_malloc(SOME);
+    av_free(some);
+    return some;
+}
+
 /* The next packet of the video into r->packet; sound goes its own way. BS_EOF: none is left. */
 static bs_status next_packet(bs_video_reader *r, bs_error *err)
 {
@@ -275,7 +286,8 @@ static bs_status next_packet(bs_video_reader *r, bs_error *err)
     while (r->errors < MAX_ERRORS_IN_A_ROW) {
         av_packet_unref(r->packet);
         r->in.budget = silent_bytes(r);
-        const bool at_end = avio_tell(r->in.io) >= r->in.size; /* what fails here (RoQ) is not cut: it has ended */
+        const int64_t from = avio_tell(r->in.io);
+        const bool at_end = from >= r->in.size; /* what fails here (RoQ) is not cut: it has ended */
         const int code = av_read_frame(r->in.format, r->packet);
         if (r->in.error.status)
             return bs_fail(err, r->in.error.status, "%s", r->in.error.text);
@@ -285,7 +297,8 @@ static bs_status next_packet(bs_video_reader *r, bs_error *err)
         if (code == AVERROR_EOF)
             return BS_EOF;
         if (code < 0) {
-            const bs_status status = take_error(r, code, err);
+            const bool nonsense = is_nonsense(code, avio_tell(r->in.io) - from);
+            const bs_status status = take_error(r, nonsense ? AVERROR_INVALIDDATA : code, err);
             if (status)
                 return status;
             r->report.truncated |= !at_end && r->in.position >= r->in.size &&
@@ -392,11 +405,14 @@ static void set_geometry(bs_video_reader *r, AVFrame *picture)
         picture->sample_aspect_ratio = (AVRational){1, 1};
 }
 
-static int64_t raw_time(const bs_video_reader *r, const AVFrame *picture)
+static int64_t raw_time(const bs_video_reader *r, int64_t stamp)
 {
-    if (!r->in.format || picture->best_effort_timestamp == AV_NOPTS_VALUE)
+    if (!r->in.format || stamp == AV_NOPTS_VALUE)
         return BS_NO_TIME;
-    return av_rescale_q(picture->best_effort_timestamp, r->in.format->streams[r->in.video]->time_base, AV_TIME_BASE_Q);
+    const AVStream *const stream = r->in.format->streams[r->in.video];
+    /* Of Dirac without a container libavformat gives the pictures' numbers for times. */
+    const bool numbers = !strcmp(r->in.info.container, "dirac") && stream->r_frame_rate.num > 0;
+    return av_rescale_q(stamp, numbers ? av_inv_q(stream->r_frame_rate) : stream->time_base, AV_TIME_BASE_Q);
 }
 
 /* AVI has places for frames in order of decoding, and no times: libavcodec gives each frame the place of the packet
@@ -459,7 +475,7 @@ static bs_status wrap_picture(bs_video_reader *r, bs_video_frame **out, bs_error
     }
     av_frame_move_ref(picture, r->picture);
     set_geometry(r, picture);
-    const int64_t raw = raw_time(r, picture);
+    const int64_t raw = raw_time(r, picture->best_effort_timestamp);
     if (r->sound && !r->report.frames)
         note_lateness(r, picture);
     *frame = (bs_video_frame){
@@ -510,10 +526,9 @@ static bs_status give_skipped(bs_video_reader *r, int64_t pts, bs_video_frame **
     bs_video_frame *const frame = calloc(1, sizeof(*frame));
     if (!frame)
         return bs_fail(err, BS_ERR_NOMEM, "'%s' cannot be decoded: not enough memory", r->in.name);
-    const int64_t raw = av_rescale_q(pts, r->in.format->streams[r->in.video]->time_base, AV_TIME_BASE_Q);
     *frame = (bs_video_frame){
         .index = r->report.frames++,
-        .time_us = bs_clock_next(&r->clock, raw),
+        .time_us = bs_clock_next(&r->clock, raw_time(r, pts)),
         .skipped = true,
         .width = r->in.info.width,
         .height = r->in.info.height,

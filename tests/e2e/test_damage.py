@@ -212,6 +212,17 @@ class Damage(kit.Case):
                 statistics = kit.document(self.tmp / "results" / name, "metadata.json")["statistics"]
                 self.assertEqual(statistics["input_truncated"], cut)
 
+    def test_a_packet_of_a_length_beyond_reason_is_damage_and_no_lack_of_memory(self):
+        clip = self.tmp / "clip.ivf"
+        kit.ffmpeg("-f", "lavfi", "-i", "testsrc2=s=160x96:r=15:d=1", "-c:v", "libvpx", "-deadline", "realtime", clip)
+        data, at = bytearray(clip.read_bytes()), 32
+        for _ in range(5):
+            at += 12 + struct.unpack_from("<I", data, at)[0]
+        data[at:at + 4] = b"\xff" * 4
+        clip.write_bytes(data)
+        self.process("--model", "lite", "-n", 1, "--no-video", clip)
+        self.assertEqual(kit.document(self.tmp / "results" / "clip", "metadata.json")["statistics"]["frames_processed"], 5)
+
     def test_more_streams_than_are_read_are_refused_by_their_number(self):
         clip, crowd = self.tmp / "clip.mkv", self.tmp / "crowd.mkv"
         kit.ffmpeg("-f", "lavfi", "-i", "testsrc2=s=64x64:d=0.2", "-c:v", "mpeg4", clip)

@@ -163,6 +163,7 @@ def variants(base, work):
         times=[i / 25 for i in range(FRAMES)])
     add("Containers and codecs", "MJPEG without a container", "es.mjpeg", codecs["MJPEG"], source=["-r", "25"],
         times=[i / 25 for i in range(FRAMES)])
+    add("Containers and codecs", "Dirac without a container", "es.drc", ["-c:v", "vc2", "-strict", "-2", "-pix_fmt", "yuv420p"])
     add("Containers and codecs", "fragmented MP4, H.264", "fragmented.mp4", [*x264, "-movflags", "frag_keyframe+empty_moov"])
 
     # -- pixel formats, lossless
