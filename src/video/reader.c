@@ -314,7 +314,7 @@ static bs_status next_packet(bs_video_reader *r, bs_error *err)
                 continue;
             if (r->first_dts == AV_NOPTS_VALUE)
                 r->first_dts = r->packet->dts;
-            r->report.truncated |= (r->packet->flags & AV_PKT_FLAG_CORRUPT) && r->in.position >= r->in.size;
+            r->report.truncated |= (r->packet->flags & AV_PKT_FLAG_CORRUPT) && avio_tell(r->in.io) >= r->in.size;
             return BS_OK;
         }
         if (r->sound && r->packet->stream_index == r->in.audio) {

@@ -148,12 +148,17 @@ class Damage(kit.Case):
                     self.assertEqual(kit.document(self.tmp / "results" / clip.stem, "metadata.json")["statistics"]["input_truncated"], cut)
 
     def test_a_whole_video_is_not_said_to_be_cut_off(self):
-        """Phones append notes of their own; some demuxers call the end an error."""
-        clip, roq = self.tmp / "clip.mp4", self.tmp / "clip.roq"
+        """Phones append notes of their own; some demuxers call the end an error; joined files have faults where they meet."""
+        clip, roq, joined = (self.tmp / name for name in ("clip.mp4", "clip.roq", "clip.ts"))
+        parts = []
+        for seconds in (1, 0.8):
+            kit.ffmpeg("-f", "lavfi", "-i", f"testsrc2=s=160x96:r=15:d={seconds}", "-c:v", "libx264", joined)
+            parts.append(joined.read_bytes())
+        joined.write_bytes(b"".join(parts))
         kit.ffmpeg("-f", "lavfi", "-i", "testsrc2=s=160x96:r=15:d=1", "-c:v", "libx264", clip)
         clip.write_bytes(clip.read_bytes() + b"\x7f\xff\xee\x99\x03\xffSEFH" + bytes(range(200)))
         kit.ffmpeg("-f", "lavfi", "-i", "testsrc2=s=128x128:r=30:d=1", "-c:v", "roqvideo", roq)
-        for path in (clip, roq):
+        for path in (clip, roq, joined):
             with self.subTest(path.name):
                 self.process("--model", "lite", "-n", 30, "--no-video", path)
                 self.assertFalse(kit.document(self.tmp / "results" / "clip", "metadata.json")["statistics"]["input_truncated"])
