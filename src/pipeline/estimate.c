@@ -41,6 +41,7 @@ enum decoder_traits {
     BY_SAMPLES = 256,   /* context is of each component's samples: measured at 4:2:0, 1.5 of them per pixel */
     BY_BYTES = 512,     /* … of each component's bytes: measured at 4:2:0 of 8 bits */
     MAKES_UP = 1024,    /* with several threads, damaged streams take more: made_up_bytes() */
+    IN_PACKET = 2048,   /* the picture is its packet, of which the demuxer's part has two where their size is known */
 };
 
 /* Bytes = pictures × (picture + side × pixels) + context × pixels + fixed, and for a second frame thread, and each
@@ -90,7 +91,7 @@ static const decoder_model decoder_models[] = {
     {"ffv1", INTRA | ALONE, 2, 0, 0.3f, 0, 0},
     {"mjpeg", INTRA | ALONE, 1, 0, 0.1f, 0, 0},
     {"dvvideo", INTRA | ALONE, 1, 0, 0.1f, 0, 0},
-    {"rawvideo", INTRA | ALONE, 1, 0, 0, 0, 0},
+    {"rawvideo", INTRA | ALONE | IN_PACKET, 1, 0, 0, 0, 0},
     {"webp", INTRA | ALONE, 1, 0, 0.1f, 0, 0},
     {"qtrle", ALONE, 1, 0, 0.1f, 0, 0},
     {"gif", ALONE, 1, 0, 0.1f, 0, 0},
@@ -161,13 +162,15 @@ static uint64_t picture_bytes(const bs_video_info *info)
 }
 
 /* More frames than this the video does not have: a clip of few never fills what could hold many. Told by headers that
- * have an index or a length that players rely on; an eighth more for those that are rounded. */
+ * have an index or a length that players rely on, an eighth more for those that are rounded; or counted. */
 static float most_frames(const bs_video_info *info)
 {
     static const char *const trusted[] = {"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "avi"};
     enum { FEW = 100 };
     if (info->photo)
         return 1;
+    if (info->counted_frames > 0)
+        return (float)info->counted_frames;
     for (size_t i = 0; i < sizeof(trusted) / sizeof(*trusted); i++)
         if (strcmp(info->container, trusted[i]) == 0 && info->frames > 0 && info->frames < FEW)
             return (float)(info->frames + info->frames / 8);
@@ -188,6 +191,8 @@ static float pictures_kept(const bs_video_info *info, const decoder_model *model
                                                                              : info->reorder_frames;
         return (float)(references + 1);
     }
+    if ((model->traits & IN_PACKET) && info->frames > 0)
+        return 0;
     return model->pictures - ((model->traits & BY_REORDER) && info->reorder_frames == 0 ? 1.0f : 0.0f);
 }
 

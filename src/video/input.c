@@ -413,16 +413,22 @@ static void describe_times(const bs_av_input *in, const AVStream *stream, bs_vid
         info->frames = stream->nb_frames;
 }
 
-/* Beside the picture in decoding, as the first 300 frames of a VP9 stream have it; and one more where there are others.
- * 0: unknown. They are read by a second demuxer, since not every one comes back to where it was. */
-static int vp9_references(const bs_av_input *in)
+/* What no header tells, from the first packets: for a second demuxer, since not every one comes back to where it was.
+ */
+typedef struct look {
+    bs_vp9_slots slots;
+    int packets; /* of the video */
+    bool whole;  /* there are no others */
+    bool enough; /* so many as were asked for, or as much as is read */
+} look;
+
+static look look_at_packets(const bs_av_input *in, int most)
 {
-    enum { LOOKED_AT = 300, LOOKED_AT_BYTES = 32 << 20, MOST_INDEXED = 100000, SLOTS = 8 };
-    const AVStream *const stream = in->format->streams[in->video];
-    if (avformat_index_get_entries_count(stream) > MOST_INDEXED)
-        return 0;
+    enum { LOOKED_AT_BYTES = 64 << 20, ROOM_BYTES = 1 << 20, MOST_INDEXED = 100000 };
+    look seen = {0};
+    if (avformat_index_get_entries_count(in->format->streams[in->video]) > MOST_INDEXED)
+        return seen;
     bs_error ignored;
-    bs_vp9_slots slots = {0};
     AVPacket *packet = av_packet_alloc();
     bs_av_input *const again = av_mallocz(sizeof(*again));
     if (packet && again) {
@@ -431,23 +437,57 @@ static int vp9_references(const bs_av_input *in)
         again->hidden_count = in->hidden_count;
         memcpy(again->hidden, in->hidden, sizeof(again->hidden));
     }
-    bool whole = false;
     if (packet && again && open_demuxer(again, &ignored) == BS_OK) {
-        again->budget = LOOKED_AT_BYTES;
+        const int64_t room = in->info.picture_bytes + ROOM_BYTES;
+        int64_t left = LOOKED_AT_BYTES;
         int code = 0;
-        while (slots.frames < LOOKED_AT && (code = av_read_frame(again->format, packet)) >= 0) {
-            if (packet->stream_index == in->video)
-                bs_vp9_packet(&slots, packet->data, (size_t)packet->size);
+        while (seen.packets < most) {
+            again->budget = FFMIN(left, room); /* a parser gathers until a packet ends */
+            left -= again->budget;
+            code = av_read_frame(again->format, packet);
+            left += again->budget;
+            if (code < 0)
+                break;
+            if (packet->stream_index == in->video) {
+                seen.packets++;
+                if (in->format->streams[in->video]->codecpar->codec_id == AV_CODEC_ID_VP9)
+                    bs_vp9_packet(&seen.slots, packet->data, (size_t)packet->size);
+            }
             av_packet_unref(packet);
         }
-        whole = code == AVERROR_EOF && again->budget > 0;
+        seen.whole = code == AVERROR_EOF && again->budget > 0 && !again->read_error;
+        seen.enough = code >= 0 || left == 0;
     }
     if (again)
         bs_av_input_close(again);
     av_free(again);
     av_packet_free(&packet);
-    const int most = slots.most + (whole ? 0 : 1);
-    return slots.frames ? FFMIN(FFMAX(most, 1), SLOTS) : 0;
+    return seen;
+}
+
+/* Beside the picture in decoding, as the first 300 frames of a VP9 stream have it; and one more where there are others.
+ * 0: unknown. */
+static int vp9_references(const bs_av_input *in)
+{
+    enum { LOOKED_AT = 300, SLOTS = 8 };
+    const look seen = look_at_packets(in, LOOKED_AT);
+    if (!seen.whole && !seen.enough) /* damaged */
+        return 0;
+    const int most = seen.slots.most + (seen.whole ? 0 : 1);
+    return seen.slots.frames ? FFMIN(FFMAX(most, 1), SLOTS) : 0;
+}
+
+/* Where at most a time says that a video is short: its packets, up to 100. 0: more, or it has an index, which tells. */
+static int count_few(const bs_av_input *in)
+{
+    enum { FEW = 100 };
+    const char *const container = in->info.container;
+    const bool indexed = !strcmp(container, "mov,mp4,m4a,3gp,3g2,mj2") || !strcmp(container, "matroska,webm") ||
+                         !strcmp(container, "avi");
+    if (indexed || in->info.frames >= FEW)
+        return 0;
+    const look seen = look_at_packets(in, FEW);
+    return seen.whole ? seen.packets : 0;
 }
 
 /* Of MP4, MOV and AVI the index has all packets; of others key frames, or what was read so far. */
@@ -500,6 +540,7 @@ static void describe_video(bs_av_input *in)
     info->interlaced = codec->field_order != AV_FIELD_UNKNOWN && codec->field_order != AV_FIELD_PROGRESSIVE;
     info->matrix = bs_matrix_of(codec->color_space);
     info->level = codec->level > 0 ? codec->level : 0;
+    info->picture_bytes = bs_picture_bytes(codec->format, codec->width, codec->height);
     bs_sequence sequence;
     bs_sequence_first(codec, &sequence);
     info->reference_frames = codec->codec_id == AV_CODEC_ID_VP9 ? vp9_references(in) : sequence.references;
@@ -507,9 +548,9 @@ static void describe_video(bs_av_input *in)
     if (sequence.intra)
         av_strlcat(info->profile, " Intra", sizeof(info->profile)); /* libav calls them all Rext */
     info->reorder_frames = codec->video_delay > 0 ? codec->video_delay : 0;
-    info->picture_bytes = bs_picture_bytes(codec->format, codec->width, codec->height);
     describe_times(in, stream, info);
     describe_packets(stream, info);
+    info->counted_frames = count_few(in);
 }
 
 /* Whether the chosen video says that it is encrypted: Matroska's by its track, Windows Media's by its header. Of ISO

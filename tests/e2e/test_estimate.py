@@ -78,6 +78,7 @@ def matrix():
     for name in ["h264.mp4", "av1.mkv", "vp9.webm"]:
         yield name, "854x480", 40, CODECS[name], [*lean, "--threads", "8"]
     yield "png.mov", "640x360", 20, RARE["png.mov"], [*lean, "--threads", "8"]
+    yield "mpeg2.ts", "1280x720", 2, CODECS["mpeg2.ts"], []
     for i, (name, (size, how)) in enumerate(LARGE.items()):
         yield name, size, 10, how, lean if i % 2 else []
     # Margins of narrow pictures; motion of long ones, which are of level 6; components of full size.
