@@ -216,6 +216,16 @@ static double made_up_bytes(double pixels, double references)
     return (references < MOST ? references : MOST) * (few < many ? few : many);
 }
 
+/* Where pictures stand alone, a packet is a good part of one. */
+static uint64_t likely_packet(const bs_video_info *info)
+{
+    const uint64_t most = picture_bytes(info) / 5 * 6;
+    uint64_t bytes = info->largest_packet > 0 ? (uint64_t)info->largest_packet : 0;
+    if (!bytes && info->frames > 0 && info->file_size > 0)
+        bytes = (uint64_t)info->file_size / (uint64_t)info->frames / 3 * 4;
+    return bytes < most ? bytes : most;
+}
+
 static uint64_t decoder_bytes(const bs_video_info *info, int threads)
 {
     const decoder_model *model = model_of(info->codec);
@@ -238,6 +248,8 @@ static uint64_t decoder_bytes(const bs_video_info *info, int threads)
                        ((double)model->context + second * (double)model->thread + later * later_context);
     if (at_once > 1 && model->traits & MAKES_UP)
         bytes += made_up_bytes(pixels, (kept < most ? kept : most) - 1) * (1 + later / 10);
+    if (model->traits & INTRA) /* those that wait for each later thread, which the demuxer's part does not have */
+        bytes += later * 2 * (double)likely_packet(info);
     if (threads > 1)
         bytes += DECODER_THREAD + (threads - 2) * (double)LATER_THREAD;
     if (model->traits & OWN_TABLES)
