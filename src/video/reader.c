@@ -424,7 +424,7 @@ static void note_lateness(bs_video_reader *r, const AVFrame *picture)
     const AVStream *const stream = r->in.format->streams[r->in.video];
     const AVRational rate = stream->r_frame_rate; /* places may be empty: of those the average rate knows nothing */
     const int64_t step = rate.num > 0 && rate.den > 0 ? av_rescale(1000000, rate.den, rate.num) : 0;
-    const int64_t since = picture->best_effort_timestamp - r->first_dts;
+    const int64_t since = av_sat_sub64(picture->best_effort_timestamp, r->first_dts); /* a file may say anything */
     if (picture->pts != AV_NOPTS_VALUE || picture->best_effort_timestamp == AV_NOPTS_VALUE ||
         r->first_dts == AV_NOPTS_VALUE || since <= 0)
         return;
@@ -493,7 +493,7 @@ static bs_status wrap_picture(bs_video_reader *r, bs_video_frame **out, bs_error
         return status;
     }
     if (r->sound && r->clock.timed)
-        bs_sound_set_origin(r->sound, bs_clock_origin(&r->clock) - r->late_us, frame->time_us);
+        bs_sound_set_origin(r->sound, av_sat_sub64(bs_clock_origin(&r->clock), r->late_us), frame->time_us);
     count_frame(r, frame);
     *out = frame;
     return BS_OK;
