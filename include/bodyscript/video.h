@@ -30,6 +30,7 @@ typedef struct bs_video_info {
     int sar_num, sar_den; /* sample aspect ratio of the stored picture; 1:1 where unknown */
     int bit_depth;
     bool full_range, hdr, interlaced;
+    bool intra;          /* H.264 and HEVC of key frames alone */
     bool field_pictures; /* H.264 whose pictures may be single fields */
     bs_color_matrix matrix;
     int level, reference_frames; /* from the codec's header; 0 where unknown */

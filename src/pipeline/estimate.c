@@ -184,8 +184,8 @@ static float at_most(float value, float most)
 
 static float pictures_kept(const bs_video_info *info, const decoder_model *model)
 {
-    if ((model->traits & BY_REFERENCES) && strstr(info->profile, "Intra"))
-        return strcmp(model->codec, "hevc") == 0 ? 1 + (float)info->reorder_frames : 2;
+    if (info->intra)
+        return 1 + (float)(strcmp(model->codec, "h264") ? info->reorder_frames : 1); /* H.264: to conceal damage with */
     if ((model->traits & BY_REFERENCES) && info->reference_frames > 0) {
         const int references = info->reference_frames > info->reorder_frames ? info->reference_frames
                                                                              : info->reorder_frames;
@@ -246,7 +246,7 @@ static uint64_t decoder_bytes(const bs_video_info *info, int threads)
     double bytes = pictures * ((double)picture_bytes(info) + pixels * (double)model->side) +
                    pixels * more_samples(info, model) *
                        ((double)model->context + second * (double)model->thread + later * later_context);
-    if (at_once > 1 && model->traits & MAKES_UP)
+    if (at_once > 1 && model->traits & MAKES_UP && !info->intra)
         bytes += made_up_bytes(pixels, (kept < most ? kept : most) - 1) * (1 + later / 10);
     if (model->traits & INTRA) /* those that wait for each later thread, which the demuxer's part does not have */
         bytes += later * 2 * (double)likely_packet(info);

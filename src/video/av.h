@@ -179,7 +179,7 @@ typedef struct bs_sequence {
     int number_bits; /* of H.264: of the number that stands before a slice says whether it is of a field */
     bool planes;     /* of H.264: each slice is of one colour, and says of which before that */
     bool order_told; /* it says how many pictures are held back to be put into order */
-    bool intra;      /* of HEVC: its profile is one of key frames alone */
+    bool intra;      /* no picture refers to another: of H.264 it says so, of HEVC its profile does */
 } bs_sequence;
 
 /* Of one NAL unit, which begins with its header. */

@@ -545,8 +545,7 @@ static void describe_video(bs_av_input *in)
     bs_sequence_first(codec, &sequence);
     info->reference_frames = codec->codec_id == AV_CODEC_ID_VP9 ? vp9_references(in) : sequence.references;
     info->field_pictures = sequence.fields;
-    if (sequence.intra)
-        av_strlcat(info->profile, " Intra", sizeof(info->profile)); /* libav calls them all Rext */
+    info->intra = sequence.intra || strstr(info->profile, "Intra");
     info->reorder_frames = codec->video_delay > 0 ? codec->video_delay : 0;
     describe_times(in, stream, info);
     describe_packets(stream, info);

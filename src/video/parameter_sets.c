@@ -110,6 +110,7 @@ static void h264_sequence(bits *b, bs_sequence *out)
     }
     const unsigned references = take_golomb(b);
     out->references = references <= 16 ? (int)references : 0;
+    out->intra = !references && b->at < b->size;
     take(b, 1);
     take_golomb(b), take_golomb(b); /* size */
     out->fields = !take(b, 1);      /* frame_mbs_only_flag */

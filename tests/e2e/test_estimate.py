@@ -89,6 +89,7 @@ def matrix():
     few = ["-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv420p"]
     for options in [lean, [*lean, "-n", "1", "--threads", "1"], ["--threads", "2"]]:
         yield "ultrafast.mp4", "3840x2160", 10, few, options
+    yield "intra.mp4", "1920x1080", 10, [*few, "-g", "1"], [*lean, "-n", "1"]
     yield "refs2.mp4", "3840x2160", 10, [*few, "-refs", "2"], [*lean, "-n", "1"]
     yield "444.jpg", "4000x3000", 1, ["-q:v", "3", "-pix_fmt", "yuvj444p"], []
 
