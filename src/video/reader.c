@@ -8,6 +8,7 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "av.h"
 #include "clock.h"
@@ -270,9 +271,8 @@ static bool is_nonsense(int code, int64_t read)
     enum { AT_ONCE = 64 << 10, SOME = 1 << 20 };
     if (code != AVERROR(ENOMEM) || read > AT_ONCE)
         return false;
-    void *const some = av_malloc(SOME);
-    av_free(some);
-    return some;
+    void *const some = mmap(NULL, SOME, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    return some != MAP_FAILED && munmap(some, SOME) == 0;
 }
 
 /* The next packet of the video into r->packet; sound goes its own way. BS_EOF: none is left. */
