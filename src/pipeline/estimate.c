@@ -216,13 +216,27 @@ static double made_up_bytes(double pixels, double references)
     return (references < MOST ? references : MOST) * (few < many ? few : many);
 }
 
-/* Where pictures stand alone, a packet is a good part of one. */
-static uint64_t likely_packet(const bs_video_info *info)
+static uint64_t file_bytes(const bs_video_info *info)
 {
-    const uint64_t most = picture_bytes(info) / 5 * 6;
-    uint64_t bytes = info->largest_packet > 0 ? (uint64_t)info->largest_packet : 0;
-    if (!bytes && info->frames > 0 && info->file_size > 0)
-        bytes = (uint64_t)info->file_size / (uint64_t)info->frames / 3 * 4;
+    return info->file_size > 0 ? (uint64_t)info->file_size : 0;
+}
+
+/* As many as the header says, but for those that are claimed and cannot be there. */
+static uint64_t likely_frames(const bs_video_info *info)
+{
+    enum { UNKNOWN_FRAMES = 3000 };
+    const uint64_t frames = info->frames > 0 ? (uint64_t)info->frames : UNKNOWN_FRAMES;
+    return frames < file_bytes(info) + 1 ? frames : file_bytes(info) + 1;
+}
+
+/* The largest packet; hardly more than the picture itself. Where no index tells it, against the mean one: a key frame,
+ * unless all pictures stand alone. */
+static uint64_t largest_packet(const bs_video_info *info)
+{
+    const uint64_t most = picture_bytes(info) / 5 * 6, mean = file_bytes(info) / likely_frames(info);
+    uint64_t bytes = model_of(info->codec)->traits & INTRA ? mean + mean / 3 : mean * 6;
+    if (info->largest_packet > 0)
+        bytes = (uint64_t)info->largest_packet;
     return bytes < most ? bytes : most;
 }
 
@@ -249,7 +263,7 @@ static uint64_t decoder_bytes(const bs_video_info *info, int threads)
     if (at_once > 1 && model->traits & MAKES_UP && !info->intra)
         bytes += made_up_bytes(pixels, (kept < most ? kept : most) - 1) * (1 + later / 10);
     if (model->traits & INTRA) /* those that wait for each later thread, which the demuxer's part does not have */
-        bytes += later * 2 * (double)likely_packet(info);
+        bytes += later * 2 * (double)largest_packet(info);
     if (threads > 1)
         bytes += DECODER_THREAD + (threads - 2) * (double)LATER_THREAD;
     if (model->traits & OWN_TABLES)
@@ -321,27 +335,19 @@ static uint64_t model_bytes(bs_model_kind kind, bool frugal, uint64_t *weights)
 /* The demuxer's index, and the packets under way: a packet of a codec without prediction is nearly a picture. */
 static uint64_t demuxer_bytes(const bs_video_info *info, bool leaves_out)
 {
-    enum { BASE = 1 * MB, TRANSPORT = 2 * MB, INDEX_ENTRY = 48, UNKNOWN_FRAMES = 3000 };
-    uint64_t file = info->file_size > 0 ? (uint64_t)info->file_size : 0;
-    uint64_t frames = info->frames > 0 ? (uint64_t)info->frames : UNKNOWN_FRAMES;
-    if (frames > file) /* what is claimed and cannot be there */
-        frames = file + 1;
-    const uint64_t packets = frames * (info->audio_streams > 0 ? 2 : 1), mean = file / frames;
-    const uint64_t most = picture_bytes(info) / 5 * 6; /* a packet is hardly more than the picture itself */
-    /* Where no index tells the largest packet, against the mean one: a key frame. */
-    uint64_t largest = model_of(info->codec)->traits & INTRA ? mean + mean / 3 : mean * 6;
+    enum { BASE = 1 * MB, TRANSPORT = 2 * MB, INDEX_ENTRY = 48 };
+    const uint64_t frames = likely_frames(info), mean = file_bytes(info) / frames;
+    const uint64_t packets = frames * (info->audio_streams > 0 ? 2 : 1);
     if (info->photo) /* one packet */
-        return BASE + (info->packet_bytes > 0 ? (uint64_t)info->packet_bytes : file);
+        return BASE + (info->packet_bytes > 0 ? (uint64_t)info->packet_bytes : file_bytes(info));
     const uint64_t most_ahead = leaves_out && model_of(info->codec)->traits & LOOKED_AHEAD ? BS_READER_AHEAD : 0;
-    const uint64_t ahead = frames < most_ahead ? frames : most_ahead;
+    const uint64_t ahead = frames < most_ahead ? frames : most_ahead, most = picture_bytes(info) / 5 * 6 * ahead;
     uint64_t largest_ahead = mean * ahead;
-    if (info->largest_packet > 0) {
-        largest = (uint64_t)info->largest_packet;
+    if (info->largest_packet > 0)
         largest_ahead = ahead ? (uint64_t)info->largest_packets : 0;
-    }
     /* What a transport stream holds is learnt from packets, some of which are decoded for it. */
     return BASE + (strcmp(info->container, "mpegts") ? 0 : TRANSPORT) + packets * INDEX_ENTRY +
-           (largest < most ? largest : most) * 2 + (largest_ahead < most * ahead ? largest_ahead : most * ahead);
+           largest_packet(info) * 2 + (largest_ahead < most ? largest_ahead : most);
 }
 
 /* -- the sum --------------------------------------------------------------------------------------------- */
