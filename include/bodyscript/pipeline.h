@@ -31,7 +31,7 @@ typedef struct bs_process_options {
     float min_detection_confidence, min_tracking_confidence; /* 0.5 */
     bool static_image_mode;                                  /* false for videos */
     bool smooth_landmarks;                                   /* true */
-    int threads;           /* of the decoder, and as many of the encoder; 0: 2; 64 at most */
+    int threads;           /* of the encoder, and of decoders that several are good for; 0: 2; 64 at most */
     const char *isa;       /* NULL; see bs_pose_options */
     uint64_t memory_limit; /* bytes the job may take in all; 0: not bounded. Leaner settings are turned to
                               before a job is refused with BS_ERR_LIMIT */
@@ -113,9 +113,10 @@ typedef struct bs_estimate_parts {
     uint64_t shared; /* of `total`: code and weights. Jobs of one service have them in common, and the kernel can
                         drop them: whoever counts memory without page cache counts a job as total - shared */
     int decoder_threads, encoder_threads; /* the settings that it was reckoned with */
-    bool frugal;      /* short queues between the stages, and weights leave memory once they were used */
-    int pose_queue;   /* decoded frames that may wait for their pose */
-    int encoder_lean; /* 0–3: how far the encoder is kept from looking ahead (src/video/writer.h) */
+    int decoder_pictures; /* the decoder makes up none for missing references while it holds so many; 0: any number */
+    bool frugal;          /* short queues between the stages, and weights leave memory once they were used */
+    int pose_queue;       /* decoded frames that may wait for their pose */
+    int encoder_lean;     /* 0–3: how far the encoder is kept from looking ahead (src/video/writer.h) */
     int output_width, output_height;
     char lean[256]; /* which leaner settings were turned to, to fit memory_limit; "" for none */
 } bs_estimate_parts;

@@ -144,7 +144,10 @@ static json_t *options_of(const bs_metadata *m)
     put(&o, "min_tracking_confidence", rounded(options->min_tracking_confidence, 6));
     put(&o, "static_image_mode", json_boolean(options->static_image_mode));
     put(&o, "smooth_landmarks", json_boolean(options->smooth_landmarks));
-    put(&o, "threads", json_integer(m->summary->decoder_threads));
+    /* What the option was, or what gives the same: only the encoder's bytes depend on it. */
+    const int encoding = m->summary->encoder_threads, decoding = m->summary->decoder_threads;
+    put(&o, "threads", json_integer(encoding > 0 ? encoding : decoding));
+    put(&o, "decoder_threads", json_integer(decoding));
     put(&o, "encoder_threads", json_integer(m->summary->encoder_threads));
     put(&o, "isa", text(m->summary->isa));
     put(&o, "memory_limit_mb", rounded((double)options->memory_limit / MIB, 1));

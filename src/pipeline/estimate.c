@@ -34,14 +34,14 @@ enum decoder_traits {
     ALONE = 4,          /* does not decode several frames at once, whatever threads it is given */
     INTRA = 8,          /* packets are all of about one size */
     ONE_THREAD = 16,    /* is given no more: with several, libavcodec decodes some blocks wrongly, or nothing after the
-                         * stream's headers are said anew (chained Ogg files) */
+                         * stream's headers are said anew (chained Ogg files); or of damaged streams takes much more
+                         * memory, and gives other pictures each time (H.264 that is not of key frames alone) */
     IN_ROOTS = 32,      /* of N threads several share a frame: √N frames are decoded at once */
     OWN_TABLES = 64,    /* each thread has some of its own, however small the picture is */
     LOOKED_AHEAD = 128, /* where frames are left out, packets are looked at before they are decoded */
     BY_SAMPLES = 256,   /* context is of each component's samples: measured at 4:2:0, 1.5 of them per pixel */
     BY_BYTES = 512,     /* … of each component's bytes: measured at 4:2:0 of 8 bits */
-    MAKES_UP = 1024,    /* with several threads, damaged streams take more: made_up_bytes() */
-    IN_PACKET = 2048,   /* the picture is its packet, of which the demuxer's part has two where their size is known */
+    IN_PACKET = 1024,   /* the picture is its packet, of which the demuxer's part has two where their size is known */
 };
 
 /* Bytes = pictures × (picture + side × pixels) + context × pixels + fixed, and for a second frame thread, and each
@@ -55,11 +55,13 @@ typedef struct decoder_model {
     float context;  /* bytes per pixel once: line buffers, coefficients, tables */
     float thread_pictures, thread;
     float later_pictures, later; /* of a third thread and each one more; 0: as the second */
+    float made_up; /* more pictures, of damaged streams: for references that are missing, one for each at most. The
+                    * reader lets them take no more (most_pictures) */
 } decoder_model;
 
 static const decoder_model decoder_models[] = {
-    {"h264", BY_REFERENCES | OWN_TABLES | LOOKED_AHEAD | MAKES_UP, 5, 0.57f, 0.77f, 1, 1.1f, 1, 1.5f},
-    {"hevc", BY_REFERENCES | OWN_TABLES | LOOKED_AHEAD, 7, 0.87f, 0.75f, 1, 1.5f},
+    {"h264", BY_REFERENCES | OWN_TABLES | LOOKED_AHEAD | ONE_THREAD, 5, 0.57f, 0.77f, 1, 1.1f, 1, 1.5f, 2},
+    {"hevc", BY_REFERENCES | OWN_TABLES | LOOKED_AHEAD, 7, 0.87f, 0.75f, 1, 1.5f, 0, 0, 1},
     {"av1", IN_ROOTS, 9.2f, 0, 1.8f, 5.5f, 3.7f}, /* dav1d; eight references */
     {"vp9", BY_REFERENCES | ALONE, 7, 0.30f, 0.40f, 0, 0},
     {"vp8", 0, 4, 0.05f, 0.10f, 1, 0.2f},
@@ -205,15 +207,19 @@ static double more_samples(const bs_video_info *info, const decoder_model *model
     return (double)picture_bytes(info) / ((double)coded_pixels(info) * bytes * 1.5);
 }
 
-/* Where the headers of frames are damaged, libavcodec makes up a picture for each reference that it misses
- * (h264_field_start in h264_slice.c). Its pixels are those of another, its motion vectors are its own, and each thread
- * has them in a pool that never gives back. Of 1080p and smaller that was up to 7.6 bytes per pixel with four
- * references, and no more with sixteen; of 4K 4.8. */
-static double made_up_bytes(double pixels, double references)
+/* Where the headers of frames are damaged, libavcodec makes up pictures for the references that they name
+ * (h264_field_start in h264_slice.c, generate_missing_ref in hevc_refs.c). */
+static float pictures_made_up(const bs_video_info *info, const decoder_model *model)
 {
-    enum { MOST = 4 };
-    const double few = 1.9 * pixels, many = 2.0 * MB + 0.96 * pixels; /* of each */
-    return (references < MOST ? references : MOST) * (few < many ? few : many);
+    return info->intra ? 0 : at_most(model->made_up, (float)info->reference_frames);
+}
+
+/* That the reader lets the decoder hold: what is reckoned with. 0: where no damage makes it take more. */
+static int most_pictures(const bs_video_info *info, int threads)
+{
+    const decoder_model *model = model_of(info->codec);
+    const float made_up = pictures_made_up(info, model);
+    return made_up > 0 ? (int)(pictures_kept(info, model) + made_up) + threads - 1 : 0;
 }
 
 static uint64_t file_bytes(const bs_video_info *info)
@@ -252,7 +258,7 @@ static uint64_t decoder_bytes(const bs_video_info *info, int threads)
     const double second = at_once > 1 ? 1 : 0, later = at_once > 2 ? at_once - 2 : 0;
     const double later_pictures = (double)(model->later_pictures > 0 ? model->later_pictures : model->thread_pictures);
     const double later_context = (double)(model->later > 0 ? model->later : model->thread);
-    const double kept = (double)pictures_kept(info, model);
+    const double kept = (double)(pictures_kept(info, model) + pictures_made_up(info, model));
     double pictures = kept + second * (double)model->thread_pictures + later * later_pictures;
     if (model->traits & INTRA) /* all threads decode on while the one that was given waits for its pose */
         pictures += second;
@@ -260,8 +266,6 @@ static uint64_t decoder_bytes(const bs_video_info *info, int threads)
     double bytes = pictures * ((double)picture_bytes(info) + pixels * (double)model->side) +
                    pixels * more_samples(info, model) *
                        ((double)model->context + second * (double)model->thread + later * later_context);
-    if (at_once > 1 && model->traits & MAKES_UP && !info->intra)
-        bytes += made_up_bytes(pixels, (kept < most ? kept : most) - 1) * (1 + later / 10);
     if (model->traits & INTRA) /* those that wait for each later thread, which the demuxer's part does not have */
         bytes += later * 2 * (double)largest_packet(info);
     if (threads > 1)
@@ -419,6 +423,7 @@ static void add_up(const bs_video_info *info, const bs_process_options *options,
     parts.shared = CODE + weights;
     parts.demuxer = demuxer_bytes(info, !video && interval > 1);
     parts.decoder = decoder_bytes(info, parts.decoder_threads);
+    parts.decoder_pictures = most_pictures(info, parts.decoder_threads);
     float waiting = at_most((float)(bs_plan_source_frames(parts.pose_queue) - 1), most_frames(info) - 1);
     parts.frames = picture_bytes(info) * (uint64_t)waiting;
     parts.convert = convert_bytes(info, options, outputs);
@@ -472,10 +477,12 @@ static int wanted_threads(const bs_video_info *info, const bs_process_options *o
 }
 
 /* Where fields are pictures of their own, several threads of libavcodec take a frame's second one for damaged; of
- * interlaced MPEG-4, which no header tells, they get some blocks of B pictures wrong. */
+ * interlaced MPEG-4, which no header tells, they get some blocks of B pictures wrong. Those of H.264 conceal damage
+ * with what another has decoded by then, and each has a pool of motion vectors that grows with every picture made up.
+ */
 static int decoder_threads(const bs_video_info *info, const bs_process_options *options)
 {
-    const bool one = info->field_pictures || model_of(info->codec)->traits & ONE_THREAD;
+    const bool one = info->field_pictures || (model_of(info->codec)->traits & ONE_THREAD && !info->intra);
     return one ? 1 : wanted_threads(info, options);
 }
 

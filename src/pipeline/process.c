@@ -325,6 +325,7 @@ static bs_status start_reader(bs_job_run *job, bs_error *err)
     bs_video_reader_options options = {
         .threads = job->plan.decoder_threads,
         .frame_threads = job->plan.decoder_threads > 1,
+        .most_pictures = job->plan.decoder_pictures,
         .sound = job->outputs->video_fd >= 0,
         .only_every = job->video ? 1 : job->interval,
         .larger = allow_larger,

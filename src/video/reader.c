@@ -6,6 +6,7 @@
  * only used when asked for. */
 #include <errno.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -45,7 +46,11 @@ struct bs_video_reader {
     bool drained;     /* no packet is left: the decoder gives what it has */
     bool ended;
     int errors;                /* in a row */
-    pthread_mutex_t size_lock; /* guards the next four: decoders ask for pictures on threads of their own */
+    atomic_int held;           /* pictures that the decoder has, those apart that were given */
+    atomic_int refused;        /* that it wanted to make up; each makes a frame fail */
+    int64_t packets;           /* given to the decoder */
+    pthread_mutex_t size_lock; /* guards the next five: decoders ask for pictures on threads of their own */
+    int64_t last_packet;       /* for which it asked */
     int64_t most_bytes;        /* of a picture so far */
     bool too_large;            /* the stream has a larger picture than allowed */
     bs_error size_error;
@@ -95,12 +100,68 @@ static bs_status size_status(bs_video_reader *r, bs_error *err)
     return too_large ? bs_fail(err, error.status, "%s", error.text) : BS_OK;
 }
 
-/* Called by the decoder, on any of its threads, before it takes memory for a picture. */
+/* Numbers the packet that is about to be given to the decoder, for packet_of() to tell. */
+static void number_packet(bs_video_reader *r)
+{
+    r->packets++;
+#if LIBAVCODEC_VERSION_MAJOR < 60
+    r->decoder->reordered_opaque = r->packets;
+#else
+    r->decoder->flags |= AV_CODEC_FLAG_COPY_OPAQUE;
+    r->packet->opaque = (void *)(intptr_t)r->packets;
+#endif
+}
+
+static int64_t packet_of(const AVFrame *frame)
+{
+#if LIBAVCODEC_VERSION_MAJOR < 60
+    return frame->reordered_opaque;
+#else
+    return (intptr_t)frame->opaque;
+#endif
+}
+
+/* For references that are missing H.264 makes up pictures before the packet's own, HEVC after it: as many as a damaged
+ * header names. Each packet's first is given always, so that a stream which keeps more than its header said goes on. */
+static bool may_have_picture(bs_video_reader *r, const AVFrame *frame)
+{
+    const int64_t packet = packet_of(frame);
+    pthread_mutex_lock(&r->size_lock);
+    const bool first = packet != r->last_packet;
+    r->last_packet = packet;
+    pthread_mutex_unlock(&r->size_lock);
+    return first || !r->options.most_pictures || atomic_load(&r->held) < r->options.most_pictures;
+}
+
+static void let_go(void *reader, uint8_t *data)
+{
+    bs_video_reader *const r = reader;
+    (void)data;
+    atomic_fetch_sub(&r->held, 1);
+}
+
+/* Called by the decoder, on any of its threads, before it takes memory for a picture. Its opaque_ref lives as long as
+ * the decoder holds it. */
 static int get_buffer(AVCodecContext *decoder, AVFrame *frame, int flags)
 {
-    if (!check_size(decoder->opaque, frame->format, frame->width, frame->height))
+    static uint8_t nothing;
+    bs_video_reader *const r = decoder->opaque;
+    if (!check_size(r, frame->format, frame->width, frame->height))
         return AVERROR(EINVAL);
-    return avcodec_default_get_buffer2(decoder, frame, flags);
+    if (!may_have_picture(r, frame)) {
+        atomic_fetch_add(&r->refused, 1);
+        return AVERROR_INVALIDDATA;
+    }
+    AVBufferRef *held = av_buffer_create(&nothing, sizeof(nothing), let_go, r, AV_BUFFER_FLAG_READONLY);
+    if (!held)
+        return AVERROR(ENOMEM);
+    atomic_fetch_add(&r->held, 1);
+    const int code = avcodec_default_get_buffer2(decoder, frame, flags);
+    if (code < 0)
+        av_buffer_unref(&held);
+    else
+        frame->opaque_ref = held;
+    return code;
 }
 
 /* Without it libavcodec before 60 keeps pictures that a frame thread gave back until that thread has its next packet:
@@ -241,7 +302,9 @@ static bs_status take_error(bs_video_reader *r, int code, bs_error *err)
     const bs_status size = size_status(r, err);
     if (size)
         return size;
-    if (code == AVERROR(ENOMEM))
+    if (code == AVERROR(ENOMEM) && atomic_load(&r->refused)) /* as HEVC's decoder says of every picture it is refused */
+        atomic_fetch_sub(&r->refused, 1);
+    else if (code == AVERROR(ENOMEM))
         return bs_av_fail(err, BS_ERR_NOMEM, code, "'%s' cannot be decoded", r->in.name);
     if (r->in.read_error)
         return bs_fail(err, BS_ERR_IO, "'%s' cannot be read: %s", r->in.name, strerror(r->in.read_error));
@@ -371,6 +434,7 @@ static bs_status feed(bs_video_reader *r, bs_error *err)
     status = check_packet(r, err);
     if (status)
         return status;
+    number_packet(r);
     const int code = avcodec_send_packet(r->decoder, r->drained ? NULL : r->packet);
     if (r->in.format)
         av_packet_unref(r->packet);
@@ -474,6 +538,7 @@ static bs_status wrap_picture(bs_video_reader *r, bs_video_frame **out, bs_error
         return bs_fail(err, BS_ERR_NOMEM, "'%s' cannot be decoded: not enough memory", r->in.name);
     }
     av_frame_move_ref(picture, r->picture);
+    av_buffer_unref(&picture->opaque_ref);
     set_geometry(r, picture);
     const int64_t raw = raw_time(r, picture->best_effort_timestamp);
     if (r->sound && !r->report.frames)

@@ -32,6 +32,8 @@ typedef struct bs_video_reader_options {
     int threads;        /* of the decoder; 0: 1 */
     bool frame_threads; /* let threads work on several frames at once (more memory, more speed) where slices cannot be
                            split; of info.field_pictures sound ones then count as damaged */
+    int most_pictures;  /* the decoder makes up none for references that a damaged stream lacks while it holds so many,
+                           those apart that were given: the frame is lost then. 0: any number */
     bool sound;         /* keep the packets of the best audio stream for a writer */
     int only_every;     /* 0 or 1: every frame. N: only frames whose index is a multiple of N are needed; the reader
                            gives the others as `skipped` where the codec lets it leave them out. Those that are
