@@ -172,7 +172,7 @@ static void a_refusal_suggests_what_is_missed_least(void **state)
     assert_int_equal(bs_estimate(&info, &options, &everything, &parts, &err), BS_OK);
     assert_int_equal(megabytes, (parts.total + MB - 1) / MB);
 
-    for (; bs_estimate(&info, &options, &everything, &parts, &err) == BS_OK; options.memory_limit -= MB / 4)
+    for (; bs_estimate(&info, &options, &everything, &parts, &err) == BS_OK; options.memory_limit -= MB / 16)
         ;
     megabytes = needed(&err, "; with --model lite");
     options.model = BS_MODEL_LITE;
