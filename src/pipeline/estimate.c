@@ -55,8 +55,8 @@ typedef struct decoder_model {
     float context;  /* bytes per pixel once: line buffers, coefficients, tables */
     float thread_pictures, thread;
     float later_pictures, later; /* of a third thread and each one more; 0: as the second */
-    float made_up; /* more pictures, of damaged streams: for references that are missing, one for each at most. The
-                    * reader lets them take no more (most_pictures) */
+    int made_up; /* more pictures, of damaged streams, for references that are missing: one for every second at most.
+                  * The reader lets them take no more (most_pictures) */
 } decoder_model;
 
 static const decoder_model decoder_models[] = {
@@ -211,15 +211,16 @@ static double more_samples(const bs_video_info *info, const decoder_model *model
  * (h264_field_start in h264_slice.c, generate_missing_ref in hevc_refs.c). */
 static float pictures_made_up(const bs_video_info *info, const decoder_model *model)
 {
-    return info->intra ? 0 : at_most(model->made_up, (float)info->reference_frames);
+    const int pairs = info->reference_frames / 2;
+    return info->intra ? 0 : (float)(pairs < model->made_up ? pairs : model->made_up);
 }
 
 /* That the reader lets the decoder hold: what is reckoned with. 0: where no damage makes it take more. */
 static int most_pictures(const bs_video_info *info, int threads)
 {
     const decoder_model *model = model_of(info->codec);
-    const float made_up = pictures_made_up(info, model);
-    return made_up > 0 ? (int)(pictures_kept(info, model) + made_up) + threads - 1 : 0;
+    const bool known = model->made_up && info->reference_frames > 0 && !info->intra;
+    return known ? (int)(pictures_kept(info, model) + pictures_made_up(info, model)) + threads - 1 : 0;
 }
 
 static uint64_t file_bytes(const bs_video_info *info)
