@@ -114,6 +114,7 @@ typedef struct bs_estimate_parts {
                         drop them: whoever counts memory without page cache counts a job as total - shared */
     int decoder_threads, encoder_threads; /* the settings that it was reckoned with */
     int decoder_pictures; /* the decoder makes up none for missing references while it holds so many; 0: any number */
+    bool no_spare;        /* … none but those of a sound stream: more frames are lost where references are missing */
     bool frugal;          /* short queues between the stages, and weights leave memory once they were used */
     int pose_queue;       /* decoded frames that may wait for their pose */
     int encoder_lean;     /* 0–3: how far the encoder is kept from looking ahead (src/video/writer.h) */

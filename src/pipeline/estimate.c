@@ -209,18 +209,18 @@ static double more_samples(const bs_video_info *info, const decoder_model *model
 
 /* Where the headers of frames are damaged, libavcodec makes up pictures for the references that they name
  * (h264_field_start in h264_slice.c, generate_missing_ref in hevc_refs.c). */
-static float pictures_made_up(const bs_video_info *info, const decoder_model *model)
+static float pictures_made_up(const bs_video_info *info, const decoder_model *model, bool spare)
 {
     const int pairs = info->reference_frames / 2;
-    return info->intra ? 0 : (float)(pairs < model->made_up ? pairs : model->made_up);
+    return info->intra || !spare ? 0 : (float)(pairs < model->made_up ? pairs : model->made_up);
 }
 
 /* That the reader lets the decoder hold: what is reckoned with. 0: where no damage makes it take more. */
-static int most_pictures(const bs_video_info *info, int threads)
+static int most_pictures(const bs_video_info *info, int threads, bool spare)
 {
     const decoder_model *model = model_of(info->codec);
     const bool known = model->made_up && info->reference_frames > 0 && !info->intra;
-    return known ? (int)(pictures_kept(info, model) + pictures_made_up(info, model)) + threads - 1 : 0;
+    return known ? (int)(pictures_kept(info, model) + pictures_made_up(info, model, spare)) + threads - 1 : 0;
 }
 
 static uint64_t file_bytes(const bs_video_info *info)
@@ -247,7 +247,7 @@ static uint64_t largest_packet(const bs_video_info *info)
     return bytes < most ? bytes : most;
 }
 
-static uint64_t decoder_bytes(const bs_video_info *info, int threads)
+static uint64_t decoder_bytes(const bs_video_info *info, int threads, bool spare)
 {
     const decoder_model *model = model_of(info->codec);
     const double pixels = (double)coded_pixels(info), most = (double)most_frames(info);
@@ -259,7 +259,7 @@ static uint64_t decoder_bytes(const bs_video_info *info, int threads)
     const double second = at_once > 1 ? 1 : 0, later = at_once > 2 ? at_once - 2 : 0;
     const double later_pictures = (double)(model->later_pictures > 0 ? model->later_pictures : model->thread_pictures);
     const double later_context = (double)(model->later > 0 ? model->later : model->thread);
-    const double kept = (double)(pictures_kept(info, model) + pictures_made_up(info, model));
+    const double kept = (double)(pictures_kept(info, model) + pictures_made_up(info, model, spare));
     double pictures = kept + second * (double)model->thread_pictures + later * later_pictures;
     if (model->traits & INTRA) /* all threads decode on while the one that was given waits for its pose */
         pictures += second;
@@ -361,6 +361,7 @@ static uint64_t demuxer_bytes(const bs_video_info *info, bool leaves_out)
 typedef struct leanness {
     bool frugal; /* short queues, weights dropped once they were used */
     int decoder_threads, encoder_threads, encoder_lean;
+    bool no_spare; /* no room for pictures that the decoder makes up */
     int max_width; /* of the overlay; 0: as the options say */
 } leanness;
 
@@ -413,6 +414,7 @@ static void add_up(const bs_video_info *info, const bs_process_options *options,
     bool video = makes_video(info, outputs);
     bs_estimate_parts parts = {.frugal = out->frugal,
                                .pose_queue = out->pose_queue,
+                               .no_spare = out->no_spare,
                                .decoder_threads = out->decoder_threads,
                                .encoder_threads = out->encoder_threads,
                                .encoder_lean = out->encoder_lean,
@@ -423,8 +425,8 @@ static void add_up(const bs_video_info *info, const bs_process_options *options,
     parts.model = model_bytes(bs_process_model(options), parts.frugal, &weights);
     parts.shared = CODE + weights;
     parts.demuxer = demuxer_bytes(info, !video && interval > 1);
-    parts.decoder = decoder_bytes(info, parts.decoder_threads);
-    parts.decoder_pictures = most_pictures(info, parts.decoder_threads);
+    parts.decoder = decoder_bytes(info, parts.decoder_threads, !parts.no_spare);
+    parts.decoder_pictures = most_pictures(info, parts.decoder_threads, !parts.no_spare);
     float waiting = at_most((float)(bs_plan_source_frames(parts.pose_queue) - 1), most_frames(info) - 1);
     parts.frames = picture_bytes(info) * (uint64_t)waiting;
     parts.convert = convert_bytes(info, options, outputs);
@@ -462,6 +464,7 @@ static void add_up_lean(const bs_video_info *info, const bs_process_options *opt
 {
     bs_estimate_parts parts = {.frugal = lean->frugal,
                                .pose_queue = pose_queue(info, lean->frugal),
+                               .no_spare = lean->no_spare,
                                .decoder_threads = lean->decoder_threads,
                                .encoder_threads = lean->encoder_threads,
                                .encoder_lean = lean->encoder_lean};
@@ -502,6 +505,8 @@ static void say_leanness(const leanness *lean, const bs_video_info *info, const 
     if (video && lean->encoder_lean)
         n += snprintf(parts->lean + n, sizeof(parts->lean) - (size_t)n, ", one for the encoder%s",
                       look[lean->encoder_lean]);
+    if (lean->no_spare && pictures_made_up(info, model_of(info->codec), true) > 0)
+        n += snprintf(parts->lean + n, sizeof(parts->lean) - (size_t)n, ", no pictures to spare for damaged frames");
     if (lean->max_width)
         snprintf(parts->lean + n, sizeof(parts->lean) - (size_t)n, ", an overlay %d pixels wide", parts->output_width);
 }
@@ -513,12 +518,13 @@ static bool fit(const bs_video_info *info, const bs_process_options *options, co
     enum { WIDTH_STEP = 16, LEAST_WIDTH = 160 };
     const int threads = wanted_threads(info, options), decoding = decoder_threads(info, options);
     const leanness steps[] = {
-        {false, decoding, threads, 0, 0},
-        {true, decoding, threads, 0, 0},
-        {true, decoding, 1, 1, 0},
-        {true, 1, 1, 1, 0},
-        {true, 1, 1, 2, 0},
-        {true, 1, 1, 3, 0},
+        {.frugal = false, decoding, threads, 0},
+        {.frugal = true, decoding, threads, 0},
+        {.frugal = true, decoding, 1, 1},
+        {.frugal = true, 1, 1, 1},
+        {.frugal = true, 1, 1, 2},
+        {.frugal = true, 1, 1, 3},
+        {.frugal = true, 1, 1, 3, .no_spare = true},
     };
     leanness lean = {0};
     bool fits = false;

@@ -115,7 +115,9 @@ static void every_megabyte_less_takes_the_next_step_and_the_width_comes_last(voi
         /* The encoder's rows begin on 64: of widths that take the same, the widest is tried first. */
         assert_in_range(now.output_width, last.output_width - 64, last.output_width);
         if (now.output_width < 720)
-            assert_true(now.frugal && now.decoder_threads == 1 && now.encoder_threads == 1 && now.encoder_lean == 3);
+            assert_true(now.frugal && now.decoder_threads == 1 && now.encoder_threads == 1 && now.encoder_lean == 3 &&
+                        now.no_spare);
+        assert_int_equal(last.decoder_pictures - now.decoder_pictures, now.no_spare && !last.no_spare ? 2 : 0);
         last = now;
     }
     assert_in_range(last.output_width, 160, 176);
