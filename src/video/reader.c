@@ -24,8 +24,9 @@ enum {
     RAW_ROOM_BYTES = 1 << 20, /* beyond one picture, where nothing but packets is */
     FALLBACK_STEP_US = 40000, /* frame time where nothing is said: 25 frames a second */
 };
-static const int64_t LEAP_US = 3600 * INT64_C(1000000); /* no gap in a video is longer than an hour … */
-static const int64_t LEAP_BROADCAST_US = 10000000; /* … nor than 10 s in formats whose clocks are known to jump */
+/* No gap in a video is longer than an hour, nor than 10 s in formats whose clocks are known to jump. */
+static const int64_t LEAP_US = 3600 * INT64_C(1000000);
+static const int64_t LEAP_BROADCAST_US = 10 * INT64_C(1000000);
 
 struct bs_video_reader {
     bs_av_input in;

@@ -6,11 +6,14 @@
 #include "sound.h"
 
 enum { MAX_BYTES = 2 << 20 };
-static const int64_t LEAP_US = 10000000, BACK_US = 100000; /* beyond them from where it is due: a clock has jumped … */
-static const int64_t NEAR_US = 2000000;     /* … or sound has paused: if the pictures are near it, too */
-static const int64_t UNTOLD_US = 900000;    /* pictures whose first second tells no time tell none */
-static const int64_t PATIENCE_US = 2000000; /* pictures of the same place in the file are given later by less */
-static const int64_t MAX_TIME_US = INT64_C(1000000) * 3600 * 24 * 365; /* from the first frame: a year */
+/* Beyond them from where it is due: a clock has jumped; or, if the pictures are near it too, sound has paused. */
+static const int64_t LEAP_US = 10000000, BACK_US = 100000, NEAR_US = 2000000;
+/* Pictures whose first second tells no time tell none. */
+static const int64_t UNTOLD_US = 900000;
+/* Pictures of the same place in the file are given later by less. */
+static const int64_t PATIENCE_US = 2000000;
+/* From the first frame: a year. */
+static const int64_t MAX_TIME_US = INT64_C(1000000) * 3600 * 24 * 365;
 
 bs_status bs_sound_open(bs_sound **out, const AVCodecParameters *parameters, AVRational time_base, bs_error *err)
 {

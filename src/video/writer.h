@@ -26,8 +26,9 @@ typedef struct bs_video_writer_options {
     bs_sound *sound;           /* NULL: silent. Only one writer can take a reader's sound */
     int threads;               /* of the encoder; 0: 1 */
     int crf;                   /* libx264's constant quality; 0: 23 */
-    int lean; /* 0–3: how much memory to save by looking less far ahead (docs/memory.md). At 720 × 406
-                 26, 20, 13 and 8 MB; 3 takes about 40 % more bytes at the same quality */
+    /* 0–3: how much memory to save by looking less far ahead (docs/memory.md). At 720 × 406 26, 20, 13 and 8 MB; 3
+     * takes about 40 % more bytes at the same quality. */
+    int lean;
 } bs_video_writer_options;
 
 bs_status bs_video_writer_open(bs_video_writer **out, const bs_video_writer_options *options, bs_error *err);
