@@ -25,6 +25,16 @@ enum {
 
 /* -- what libmicrohttpd tells ------------------------------------------------------------------------------ */
 
+/* Nobody new while the server stops. MHD_quiesce_daemon is not for that: it and an event thread may both take the
+ * listening socket out of the thread's epoll set, and the one that comes second ends the program (1.0.1 and before). */
+static enum MHD_Result may_connect(void *opaque, const struct sockaddr *address, socklen_t length)
+{
+    bs_http *http = opaque;
+    (void)address;
+    (void)length;
+    return atomic_load(&http->stopping) ? MHD_NO : MHD_YES;
+}
+
 static void connection_changed(void *opaque, struct MHD_Connection *connection, void **socket_context,
                                enum MHD_ConnectionNotificationCode what)
 {
@@ -133,9 +143,9 @@ static bs_status listen_on(bs_http *http, bs_error *err)
 static bs_status start_daemon(bs_http *http, int limit, bs_error *err)
 {
     http->daemon = MHD_start_daemon(
-        MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG, 0, NULL, NULL, bs_request_take,
-        http, MHD_OPTION_EXTERNAL_LOGGER, library_says, NULL, MHD_OPTION_LISTEN_SOCKET, http->listening,
-        MHD_OPTION_THREAD_POOL_SIZE, (unsigned)BS_HTTP_EVENT_THREADS, MHD_OPTION_THREAD_STACK_SIZE,
+        MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG, 0, may_connect, http,
+        bs_request_take, http, MHD_OPTION_EXTERNAL_LOGGER, library_says, NULL, MHD_OPTION_LISTEN_SOCKET,
+        http->listening, MHD_OPTION_THREAD_POOL_SIZE, (unsigned)BS_HTTP_EVENT_THREADS, MHD_OPTION_THREAD_STACK_SIZE,
         (size_t)(256 * 1024), MHD_OPTION_CONNECTION_LIMIT, (unsigned)limit, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
         (size_t)BS_HTTP_CONNECTION_MEMORY, MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)SILENCE_SECONDS,
         MHD_OPTION_NOTIFY_COMPLETED, bs_request_over, http, MHD_OPTION_NOTIFY_CONNECTION, connection_changed, http,
@@ -215,11 +225,6 @@ void bs_http_stop(bs_http **out)
         bs_worker_listen(http->worker, NULL, NULL);
     atomic_store(&http->refusing, true);
     atomic_store(&http->stopping, true);
-    if (http->daemon) {
-        int fd = MHD_quiesce_daemon(http->daemon);
-        if (fd >= 0)
-            close(fd);
-    }
     if (http->keeper_runs && write(http->wake, &one, sizeof(one)) == sizeof(one))
         pthread_join(http->keeper, NULL);
     /* No connection may be suspended when the daemon stops: streams end, and lanes answer what they hold. */

@@ -86,6 +86,8 @@ class Service:
                 self.process.kill()
                 self.process.wait()
                 raise AssertionError(f"the service does not stop: {self.log()[-2000:].decode()}")
+        if -self.process.returncode in (signal.SIGABRT, signal.SIGSEGV, signal.SIGBUS):
+            print("the service's last words:", self.log()[-4000:].decode(errors="replace"), file=sys.stderr)
         return self.process.returncode
 
     def wait_ready(self, seconds=60):
