@@ -42,6 +42,7 @@ enum decoder_traits {
     BY_SAMPLES = 256,   /* context is of each component's samples: measured at 4:2:0, 1.5 of them per pixel */
     BY_BYTES = 512,     /* … of each component's bytes: measured at 4:2:0 of 8 bits */
     IN_PACKET = 1024,   /* the picture is its packet, of which the demuxer's part has two where their size is known */
+    ONE_TO_HD = 2048,   /* … is given one thread up to 1080p */
 };
 
 /* Bytes = pictures × (picture + side × pixels) + context × pixels + fixed, and for a second frame thread, and each
@@ -61,7 +62,7 @@ typedef struct decoder_model {
 
 static const decoder_model decoder_models[] = {
     {"h264", BY_REFERENCES | OWN_TABLES | LOOKED_AHEAD | ONE_THREAD, 5, 0.57f, 0.77f, 1, 1.1f, 1, 1.5f, 2},
-    {"hevc", BY_REFERENCES | OWN_TABLES | LOOKED_AHEAD, 7, 0.87f, 0.75f, 1, 1.5f, 0, 0, 1},
+    {"hevc", BY_REFERENCES | OWN_TABLES | LOOKED_AHEAD | ONE_TO_HD, 7, 0.87f, 0.75f, 1, 1.5f, 0, 0, 1},
     {"av1", IN_ROOTS, 9.2f, 0, 1.8f, 5.5f, 3.7f}, /* dav1d; eight references */
     {"vp9", BY_REFERENCES | ALONE, 7, 0.30f, 0.40f, 0, 0},
     {"vp8", 0, 4, 0.05f, 0.10f, 1, 0.2f},
@@ -87,8 +88,8 @@ static const decoder_model decoder_models[] = {
     {"dnxhd", INTRA | ALONE, 1, 0, 0.1f, 0, 0},
     {"png", INTRA, 2, 0, 0.3f, 1, 0.3f},
     {"apng", 0, 2, 0, 0.1f, 1, 0.3f},
-    {"huffyuv", INTRA, 1, 0, 1.7f, 1, 5.0f},
-    {"ffvhuff", INTRA, 1, 0, 1.7f, 1, 5.0f},
+    {"huffyuv", INTRA | OWN_TABLES, 1, 0, 1.7f, 1, 5.0f},
+    {"ffvhuff", INTRA | OWN_TABLES, 1, 0, 1.7f, 1, 5.0f},
     {"utvideo", INTRA, 1, 0, 0.3f, 1, 1.2f},
     {"ffv1", INTRA | ALONE, 2, 0, 0.3f, 0, 0},
     {"mjpeg", INTRA | ALONE, 1, 0, 0.1f, 0, 0},
@@ -136,6 +137,7 @@ enum {
     DECODER_FIXED = 900 * KB, /* tables of coefficients and codes, parser, packets of small pictures */
     DECODER_THREAD = 4 * MB,  /* of the second frame thread: its heap and stack, and what real clips took beyond the
                                * synthetic ones of the fit (up to 3.4 MB at 1080p) */
+    LEAST_THREAD = 1 * MB,    /* … of small pictures without prediction */
     LATER_THREAD = 400 * KB,  /* of each one more */
     LATER_TABLES = 800 * KB,  /* … and its tables */
 };
@@ -269,8 +271,11 @@ static uint64_t decoder_bytes(const bs_video_info *info, int threads, bool spare
                        ((double)model->context + second * (double)model->thread + later * later_context);
     if (model->traits & INTRA) /* those that wait for each later thread, which the demuxer's part does not have */
         bytes += later * 2 * (double)largest_packet(info);
-    if (threads > 1)
-        bytes += DECODER_THREAD + (threads - 2) * (double)LATER_THREAD;
+    if (threads > 1) {
+        const double least = LEAST_THREAD + pixels * 1.5;
+        const bool small = model->traits & INTRA && least < DECODER_THREAD;
+        bytes += (small ? least : DECODER_THREAD) + (threads - 2) * (double)LATER_THREAD;
+    }
     if (model->traits & OWN_TABLES)
         bytes += later * LATER_TABLES;
     return (uint64_t)bytes + DECODER_FIXED;
@@ -482,11 +487,14 @@ static int wanted_threads(const bs_video_info *info, const bs_process_options *o
 
 /* Where fields are pictures of their own, several threads of libavcodec take a frame's second one for damaged; of
  * interlaced MPEG-4, which no header tells, they get some blocks of B pictures wrong. Those of H.264 conceal damage
- * with what another has decoded by then, and each has a pool of motion vectors that grows with every picture made up.
- */
+ * with what another has decoded by then, and each has a pool of motion vectors that grows with every picture made up,
+ * as those of HEVC have: there it is worth it for large pictures alone, up to 1080p two are no faster. */
 static int decoder_threads(const bs_video_info *info, const bs_process_options *options)
 {
-    const bool one = info->field_pictures || (model_of(info->codec)->traits & ONE_THREAD && !info->intra);
+    enum { HD = 1920 * 1088 };
+    const int traits = model_of(info->codec)->traits;
+    const bool hd = (int64_t)info->coded_width * info->coded_height <= HD;
+    const bool one = info->field_pictures || (traits & ONE_THREAD && !info->intra) || (traits & ONE_TO_HD && hd);
     return one ? 1 : wanted_threads(info, options);
 }
 

@@ -53,9 +53,11 @@ bs_color_matrix bs_matrix_of(enum AVColorSpace space)
 
 int64_t bs_picture_bytes(enum AVPixelFormat format, int width, int height)
 {
-    const int bytes = format == AV_PIX_FMT_NONE
-                          ? 0
-                          : av_image_get_buffer_size(format, FFALIGN(width, 64), FFALIGN(height, 32), 64);
+    const AVPixFmtDescriptor *const desc = av_pix_fmt_desc_get(format);
+    if (!desc)
+        return 0;
+    const int row = 64 << (desc->nb_components > 2 ? desc->log2_chroma_w : 0);
+    const int bytes = av_image_get_buffer_size(format, FFALIGN(width, row), FFALIGN(height, 32), 64);
     return bytes > 0 ? bytes : 0;
 }
 

@@ -11,6 +11,8 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include <libavutil/intreadwrite.h>
+
 #include "av.h"
 #include "clock.h"
 #include "reader.h"
@@ -124,14 +126,38 @@ static int64_t packet_of(const AVFrame *frame)
 
 /* For references that are missing H.264 makes up pictures before the packet's own, HEVC after it: as many as a damaged
  * header names. Each packet's first is given always, so that a stream which keeps more than its header said goes on. */
-static bool may_have_picture(bs_video_reader *r, const AVFrame *frame)
+static bool is_first_of_packet(bs_video_reader *r, const AVFrame *frame)
 {
     const int64_t packet = packet_of(frame);
     pthread_mutex_lock(&r->size_lock);
     const bool first = packet != r->last_packet;
     r->last_packet = packet;
     pthread_mutex_unlock(&r->size_lock);
-    return first || !r->options.most_pictures || atomic_load(&r->held) < r->options.most_pictures;
+    return first;
+}
+
+/* What HEVC makes up is grey all over and stays so (generate_missing_ref in libavcodec/hevc_refs.c): one row of each
+ * component does, at a distance of 0 from the next. */
+static int give_grey(AVFrame *frame)
+{
+    enum { BESIDE = 128 }; /* vector code reads beyond the ends of a row */
+    const AVPixFmtDescriptor *const format = av_pix_fmt_desc_get(frame->format);
+    for (int i = 0; i < format->nb_components; i++) {
+        const int bytes = format->comp[i].step, grey = 1 << (format->comp[i].depth - 1);
+        const size_t size = (size_t)frame->width * (size_t)bytes + 2 * (size_t)BESIDE;
+        frame->buf[i] = av_buffer_alloc(size);
+        if (!frame->buf[i])
+            return AVERROR(ENOMEM); /* libavcodec gives the others back */
+        for (size_t at = 0; at < size; at += (size_t)bytes)
+            if (bytes == 1)
+                frame->buf[i]->data[at] = (uint8_t)grey;
+            else
+                AV_WN16A(frame->buf[i]->data + at, grey);
+        frame->data[i] = frame->buf[i]->data + BESIDE;
+        frame->linesize[i] = 0;
+    }
+    frame->extended_data = frame->data;
+    return 0;
 }
 
 static void let_go(void *reader, uint8_t *data)
@@ -149,7 +175,8 @@ static int get_buffer(AVCodecContext *decoder, AVFrame *frame, int flags)
     bs_video_reader *const r = decoder->opaque;
     if (!check_size(r, frame->format, frame->width, frame->height))
         return AVERROR(EINVAL);
-    if (!may_have_picture(r, frame)) {
+    const bool first = is_first_of_packet(r, frame);
+    if (!first && r->options.most_pictures && atomic_load(&r->held) >= r->options.most_pictures) {
         atomic_fetch_add(&r->refused, 1);
         return AVERROR_INVALIDDATA;
     }
@@ -157,7 +184,8 @@ static int get_buffer(AVCodecContext *decoder, AVFrame *frame, int flags)
     if (!held)
         return AVERROR(ENOMEM);
     atomic_fetch_add(&r->held, 1);
-    const int code = avcodec_default_get_buffer2(decoder, frame, flags);
+    const bool grey = !first && decoder->codec_id == AV_CODEC_ID_HEVC;
+    const int code = grey ? give_grey(frame) : avcodec_default_get_buffer2(decoder, frame, flags);
     if (code < 0)
         av_buffer_unref(&held);
     else
