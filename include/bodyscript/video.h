@@ -39,7 +39,7 @@ typedef struct bs_video_info {
     double frame_rate;           /* average; 0 where unknown */
     int64_t duration_us;         /* 0 where unknown */
     int64_t frames;              /* as the header or the duration tells; 0 where unknown */
-    int counted_frames;          /* packets of a short video whose container does not count them; 0: not counted */
+    int counted_frames;          /* packets of a short video, below 100; 0: not counted */
     int64_t start_us;            /* presentation time of the first frame */
     int64_t file_size;
     int64_t packet_bytes;                    /* of a photo: what its decoder is given of the file; 0 for videos */

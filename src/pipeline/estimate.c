@@ -29,20 +29,21 @@ enum {
 /* -- what a decoder keeps ------------------------------------------------------------------------------- */
 
 enum decoder_traits {
-    BY_REFERENCES = 1,  /* it is known how many pictures: reference_frames, and the current one */
-    BY_REORDER = 2,     /* one picture less where nothing is reordered (no B pictures) */
-    ALONE = 4,          /* does not decode several frames at once, whatever threads it is given */
-    INTRA = 8,          /* packets are all of about one size */
-    ONE_THREAD = 16,    /* is given no more: with several, libavcodec decodes some blocks wrongly, or nothing after the
-                         * stream's headers are said anew (chained Ogg files); or of damaged streams takes much more
-                         * memory, and gives other pictures each time (H.264 that is not of key frames alone) */
-    IN_ROOTS = 32,      /* of N threads several share a frame: √N frames are decoded at once */
-    OWN_TABLES = 64,    /* each thread has some of its own, however small the picture is */
-    LOOKED_AHEAD = 128, /* where frames are left out, packets are looked at before they are decoded */
-    BY_SAMPLES = 256,   /* context is of each component's samples: measured at 4:2:0, 1.5 of them per pixel */
-    BY_BYTES = 512,     /* … of each component's bytes: measured at 4:2:0 of 8 bits */
-    IN_PACKET = 1024,   /* the picture is its packet, of which the demuxer's part has two where their size is known */
-    ONE_TO_HD = 2048,   /* … is given one thread up to 1080p */
+    BY_REFERENCES = 1,   /* it is known how many pictures: reference_frames, and the current one */
+    BY_REORDER = 2,      /* one picture less where nothing is reordered (no B pictures) */
+    ALONE = 4,           /* does not decode several frames at once, whatever threads it is given */
+    INTRA = 8,           /* packets are all of about one size */
+    ONE_THREAD = 16,     /* is given no more: with several, libavcodec decodes some blocks wrongly, or nothing after the
+                          * stream's headers are said anew (chained Ogg files); or of damaged streams takes much more
+                          * memory, and gives other pictures each time (H.264 that is not of key frames alone) */
+    IN_ROOTS = 32,       /* of N threads several share a frame: √N frames are decoded at once */
+    OWN_TABLES = 64,     /* each thread has some of its own, however small the picture is */
+    LOOKED_AHEAD = 128,  /* where frames are left out, packets are looked at before they are decoded */
+    BY_SAMPLES = 256,    /* context is of each component's samples: measured at 4:2:0, 1.5 of them per pixel */
+    BY_BYTES = 512,      /* … of each component's bytes: measured at 4:2:0 of 8 bits */
+    IN_PACKET = 1024,    /* the picture is its packet, of which the demuxer's part has two where their size is known */
+    ONE_TO_HD = 2048,    /* … is given one thread up to 1080p */
+    SLICE_TABLES = 4096, /* each thread has some of its own, though all decode one frame */
 };
 
 /* Bytes = pictures × (picture + side × pixels) + context × pixels + fixed, and for a second frame thread, and each
@@ -66,8 +67,8 @@ static const decoder_model decoder_models[] = {
     {"av1", IN_ROOTS, 9.2f, 0, 1.8f, 5.5f, 3.7f}, /* dav1d; eight references */
     {"vp9", BY_REFERENCES | ALONE, 7, 0.30f, 0.40f, 0, 0},
     {"vp8", 0, 4, 0.05f, 0.10f, 1, 0.2f},
-    {"mpeg1video", BY_REORDER | ALONE, 3, 0.30f, 0.40f, 0, 0},
-    {"mpeg2video", BY_REORDER | ALONE, 3, 0.30f, 0.40f, 0, 0},
+    {"mpeg1video", BY_REORDER | ALONE | SLICE_TABLES, 3, 0.30f, 0.40f, 0, 0},
+    {"mpeg2video", BY_REORDER | ALONE | SLICE_TABLES, 3, 0.30f, 0.40f, 0, 0},
     {"mpeg4", BY_REORDER | ONE_THREAD, 4, 0.15f, 0.60f, 0, 0},
     {"flv1", ALONE, 2, 0, 1.7f, 0, 0},
     {"wmv1", ALONE, 2, 0, 1.7f, 0, 0},
@@ -165,20 +166,13 @@ static uint64_t picture_bytes(const bs_video_info *info)
     return coded_pixels(info) * 6;
 }
 
-/* More frames than this the video does not have: a clip of few never fills what could hold many. Told by headers that
- * have an index or a length that players rely on, an eighth more for those that are rounded; or counted. */
+/* More frames than this the video does not have: a clip of few never fills what could hold many. */
 static float most_frames(const bs_video_info *info)
 {
-    static const char *const trusted[] = {"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "avi"};
-    enum { FEW = 100 };
+    enum { MANY = 100 };
     if (info->photo)
         return 1;
-    if (info->counted_frames > 0)
-        return (float)info->counted_frames;
-    for (size_t i = 0; i < sizeof(trusted) / sizeof(*trusted); i++)
-        if (strcmp(info->container, trusted[i]) == 0 && info->frames > 0 && info->frames < FEW)
-            return (float)(info->frames + info->frames / 8);
-    return FEW;
+    return info->counted_frames > 0 ? (float)info->counted_frames : MANY;
 }
 
 static float at_most(float value, float most)
@@ -233,9 +227,10 @@ static uint64_t file_bytes(const bs_video_info *info)
 /* As many as the header says, but for those that are claimed and cannot be there. */
 static uint64_t likely_frames(const bs_video_info *info)
 {
-    enum { UNKNOWN_FRAMES = 3000 };
+    enum { UNKNOWN_FRAMES = 3000, LEAST_PACKET = 16 /* with what the container says of it */ };
     const uint64_t frames = info->frames > 0 ? (uint64_t)info->frames : UNKNOWN_FRAMES;
-    return frames < file_bytes(info) + 1 ? frames : file_bytes(info) + 1;
+    const uint64_t most = file_bytes(info) / LEAST_PACKET + 1;
+    return frames < most ? frames : most;
 }
 
 /* The largest packet; hardly more than the picture itself. Where no index tells it, against the mean one: a key frame,
@@ -253,6 +248,7 @@ static uint64_t decoder_bytes(const bs_video_info *info, int threads, bool spare
 {
     const decoder_model *model = model_of(info->codec);
     const double pixels = (double)coded_pixels(info), most = (double)most_frames(info);
+    const double tables = model->traits & SLICE_TABLES ? (threads - 1) * (double)LATER_TABLES : 0;
     if (model->traits & ALONE)
         threads = 1;
     /* Frames that are decoded at once beside the first: the second one, and later ones. */
@@ -278,7 +274,7 @@ static uint64_t decoder_bytes(const bs_video_info *info, int threads, bool spare
     }
     if (model->traits & OWN_TABLES)
         bytes += later * LATER_TABLES;
-    return (uint64_t)bytes + DECODER_FIXED;
+    return (uint64_t)(bytes + tables) + DECODER_FIXED;
 }
 
 /* -- what an encoder keeps ------------------------------------------------------------------------------- */
@@ -449,7 +445,7 @@ static void add_up(const bs_video_info *info, const bs_process_options *options,
                                            most_frames(info));
         }
     } else if (info->photo) {
-        parts.outputs = canvas * 3;
+        parts.outputs = canvas * 7 / 2;
     }
     parts.total = parts.base + parts.model + parts.demuxer + parts.decoder + parts.frames + parts.convert +
                   parts.encoder + parts.outputs;

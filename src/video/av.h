@@ -114,8 +114,8 @@ bs_orientation bs_orientation_of_matrix(const int32_t matrix[9]);
 bs_color_matrix bs_matrix_of(enum AVColorSpace space);
 bool bs_is_full_range(enum AVPixelFormat format, enum AVColorRange range);
 
-/* Memory of one decoded picture: decoders round it up to whole blocks, of 64 × 64 pixels at most, and libavcodec to rows
- * of 64 bytes of the narrowest component (update_frame_pool in get_buffer.c). 0 where the format is unknown. */
+/* Memory of one decoded picture: decoders round it up to whole blocks, of 64 × 64 pixels at most, and libavcodec to
+ * rows of 64 bytes of the narrowest component (update_frame_pool in get_buffer.c). 0 where the format is unknown. */
 int64_t bs_picture_bytes(enum AVPixelFormat format, int width, int height);
 
 /* The orientation that a decoded frame carries is kept in AVFrame.opaque, by these. */

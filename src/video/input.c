@@ -477,16 +477,18 @@ static int vp9_references(const bs_av_input *in)
     return seen.slots.frames ? FFMIN(FFMAX(most, 1), SLOTS) : 0;
 }
 
-/* Where at most a time says that a video is short: its packets, up to 100. 0: more, or it has an index, which tells. */
+/* Where a header says that a video is short: its packets, below 100. 0: more. No header is believed: that of a
+ * fragmented MP4 counts its first fragment, and times may be wrong. Of packets too large to be read as a whole it is,
+ * where no more were seen. */
 static int count_few(const bs_av_input *in)
 {
     enum { FEW = 100 };
-    const char *const container = in->info.container;
-    const bool indexed = !strcmp(container, "mov,mp4,m4a,3gp,3g2,mj2") || !strcmp(container, "matroska,webm") ||
-                         !strcmp(container, "avi");
-    if (indexed || in->info.frames >= FEW)
+    const int64_t told = in->info.frames + in->info.frames / 8;
+    if (in->info.frames >= FEW)
         return 0;
     const look seen = look_at_packets(in, FEW);
+    if (!seen.whole && seen.enough && seen.packets < FEW && seen.packets <= told)
+        return (int)FFMIN(told, FEW);
     return seen.whole ? seen.packets : 0;
 }
 

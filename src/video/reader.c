@@ -231,7 +231,8 @@ static bs_status open_decoder(bs_video_reader *r, bs_error *err)
     /* Of VP9 each frame thread keeps all coefficients of its frame, where the stream asks for it: 9 MB at 1080p. Its
      * slices, with the loop filter beside them, are as fast. So are those of ProRes and DNxHD, whose pictures are
      * large: 64 MB at 4K with alpha. */
-    const bool slices = id == AV_CODEC_ID_VP9 || id == AV_CODEC_ID_PRORES || id == AV_CODEC_ID_DNXHD;
+    const bool slices = id == AV_CODEC_ID_VP9 || id == AV_CODEC_ID_PRORES || id == AV_CODEC_ID_DNXHD ||
+                        id == AV_CODEC_ID_DVVIDEO;
     const bool frames = r->options.frame_threads && !slices;
     r->decoder->thread_type = FF_THREAD_SLICE | (frames ? FF_THREAD_FRAME : 0);
 
