@@ -205,6 +205,17 @@ static void allow_threads_in_get_buffer(AVCodecContext *decoder)
 #endif
 }
 
+/* CineForm's decoder takes all of its buffers before it asks for a picture, as large as the frame's own header says:
+ * 274 MB for a damaged frame of a clip of 640 × 352. The sizes that it checks are 512 wider (alloc_buffers in
+ * libavcodec/cfhd.c). */
+static int64_t most_pixels(const bs_video_reader *r, enum AVCodecID id)
+{
+    const bs_video_info *const info = &r->in.info;
+    if (id == AV_CODEC_ID_CFHD && info->coded_width > 0 && info->coded_height > 0)
+        return (int64_t)(FFALIGN(info->coded_width, 64) + 512) * FFALIGN(info->coded_height, 64);
+    return info->photo ? BS_MAX_PHOTO_PIXELS : BS_MAX_VIDEO_PIXELS;
+}
+
 static bs_status open_decoder(bs_video_reader *r, bs_error *err)
 {
     const enum AVCodecID id = r->in.format ? r->in.format->streams[r->in.video]->codecpar->codec_id : r->in.photo_codec;
@@ -226,7 +237,7 @@ static bs_status open_decoder(bs_video_reader *r, bs_error *err)
     r->decoder->get_buffer2 = get_buffer;
     allow_threads_in_get_buffer(r->decoder);
     r->decoder->flags |= AV_CODEC_FLAG_UNALIGNED; /* else a picture whose left edge is cut off keeps up to 63 of it */
-    r->decoder->max_pixels = r->in.info.photo ? BS_MAX_PHOTO_PIXELS : BS_MAX_VIDEO_PIXELS;
+    r->decoder->max_pixels = most_pixels(r, id);
     r->decoder->thread_count = r->options.threads;
     /* Of VP9 each frame thread keeps all coefficients of its frame, where the stream asks for it: 9 MB at 1080p. Its
      * slices, with the loop filter beside them, are as fast. So are those of ProRes and DNxHD, whose pictures are
