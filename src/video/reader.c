@@ -52,10 +52,12 @@ struct bs_video_reader {
     atomic_int held;           /* pictures that the decoder has, those apart that were given */
     atomic_int refused;        /* that it wanted to make up; each makes a frame fail */
     int64_t packets;           /* given to the decoder */
-    pthread_mutex_t size_lock; /* guards the next five: decoders ask for pictures on threads of their own */
+    pthread_mutex_t size_lock; /* guards the next seven: decoders ask for pictures on threads of their own */
     int64_t last_packet;       /* for which it asked */
     int64_t most_bytes;        /* of a picture so far */
-    bool too_large;            /* the stream has a larger picture than allowed */
+    bool has_fitting;          /* one that may be was asked for */
+    int misfits;               /* that may not be, in a row */
+    bool too_large;            /* the stream has larger pictures than allowed */
     bs_error size_error;
     int last_width, last_height, last_format;
     bs_orientation container_orientation; /* holds for all pictures */
@@ -65,30 +67,50 @@ struct bs_video_reader {
 
 /* -- opening ---------------------------------------------------------------------------------------- */
 
-/* Whether a picture of this size may be; if not, r->size_error says why. */
-static bool check_size(bs_video_reader *r, enum AVPixelFormat format, int coded_width, int coded_height)
+/* BS_OK: a picture of this size may be. With size_lock held. */
+static bs_status judge_size(bs_video_reader *r, enum AVPixelFormat format, int coded_width, int coded_height,
+                            bs_error *err)
 {
     /* Decoders round sizes up to whole blocks, of 64 pixels at most: that much is not the stream's claim. */
     const int64_t width = coded_width > 64 ? coded_width - 63 : 1, height = coded_height > 64 ? coded_height - 63 : 1;
     const int64_t bytes = bs_picture_bytes(format, coded_width, coded_height);
-    pthread_mutex_lock(&r->size_lock);
-    if (!r->too_large && width * height > r->options.max_pixels) {
-        bs_fail(&r->size_error, BS_ERR_LIMIT,
-                "'%s' has pictures of %d × %d pixels inside, more than the %.1f megapixels that were allowed for it",
-                r->in.name, coded_width, coded_height, (double)r->options.max_pixels / 1e6);
-        r->too_large = true;
-    }
-    if (!r->too_large && (width > BS_MAX_SIDE || height > BS_MAX_SIDE)) {
-        bs_fail(&r->size_error, BS_ERR_LIMIT, "'%s' has pictures of %d × %d pixels inside; a side has at most %d",
-                r->in.name, coded_width, coded_height, BS_MAX_SIDE);
-        r->too_large = true;
-    }
-    if (!r->too_large && bytes > r->most_bytes) {
+    if (width * height > r->options.max_pixels)
+        return bs_fail(err, BS_ERR_LIMIT,
+                       "'%s' has pictures of %d × %d pixels inside, more than the %.1f megapixels that were allowed "
+                       "for it",
+                       r->in.name, coded_width, coded_height, (double)r->options.max_pixels / 1e6);
+    if (width > BS_MAX_SIDE || height > BS_MAX_SIDE)
+        return bs_fail(err, BS_ERR_LIMIT, "'%s' has pictures of %d × %d pixels inside; a side has at most %d",
+                       r->in.name, coded_width, coded_height, BS_MAX_SIDE);
+    if (bytes <= r->most_bytes)
+        return BS_OK;
+    const bs_status status = r->options.larger
+                                 ? r->options.larger(r->options.opaque, coded_width, coded_height, bytes, err)
+                                 : BS_OK;
+    if (!status)
         r->most_bytes = bytes;
-        r->too_large = r->options.larger &&
-                       r->options.larger(r->options.opaque, coded_width, coded_height, bytes, &r->size_error);
+    return status;
+}
+
+/* Whether a picture of this size may be; if the stream has such, r->size_error says why not. Among pictures that may be
+ * a few that may not are damaged ones; but what dav1d is given it decodes. */
+static bool check_size(bs_video_reader *r, enum AVPixelFormat format, int coded_width, int coded_height)
+{
+    enum { DAMAGED_IN_A_ROW = 8 };
+    bs_error error;
+    pthread_mutex_lock(&r->size_lock);
+    bool fits = !r->too_large;
+    if (fits && !judge_size(r, format, coded_width, coded_height, &error)) {
+        r->has_fitting = true;
+        r->misfits = 0;
+    } else if (fits) {
+        fits = false;
+        r->misfits++;
+        if (!r->has_fitting || r->parser || r->misfits > DAMAGED_IN_A_ROW) {
+            r->too_large = true;
+            r->size_error = error;
+        }
     }
-    const bool fits = !r->too_large;
     pthread_mutex_unlock(&r->size_lock);
     return fits;
 }
