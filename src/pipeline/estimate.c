@@ -445,7 +445,7 @@ static void add_up(const bs_video_info *info, const bs_process_options *options,
                                            most_frames(info));
         }
     } else if (info->photo) {
-        parts.outputs = canvas * 7 / 2;
+        parts.outputs = canvas * 9 / 2; /* three pictures, and the largest file that one makes */
     }
     parts.total = parts.base + parts.model + parts.demuxer + parts.decoder + parts.frames + parts.convert +
                   parts.encoder + parts.outputs;

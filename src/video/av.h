@@ -48,8 +48,10 @@ typedef struct bs_av_input {
     atomic_bool stopped; /* by another thread, or by `grown`: nothing more is read */
     bs_status (*grown)(void *opaque, bs_error *err); /* asked for every megabyte that is read; NULL: nobody is */
     void *opaque;
-    int64_t unasked; /* bytes read since */
-    bs_error error;  /* what it said */
+    int64_t unasked;  /* bytes read since */
+    int64_t until_us; /* of this thread's CPU time: so long headers are read; 0: no bound, or it was reached */
+    bool slow;        /* it was */
+    bs_error error;   /* what it said */
     bs_av_hidden hidden[BS_MAX_HIDDEN];
     int hidden_count;
     int read_error; /* errno of a failed read, 0 */

@@ -17,6 +17,7 @@ enum {
     MAX_DEPTH = 6,           /* moov/trak/mdia/minf/stbl/stsz */
     MAX_EDITS = 4096,        /* of one track: each makes an index of its own */
     MAX_SAMPLES = 16 << 20,  /* of all tracks: 70 hours of 60 frames a second */
+    MAX_KEY_SYSTEMS = 100,   /* of an encrypted file: there are a dozen */
     MAX_COMMENT = 1 << 20,   /* bytes of a GIF's */
     HIDDEN_FROM = 256 << 10, /* bytes; what is shorter costs little and may be told of */
 };
@@ -25,6 +26,7 @@ typedef struct claims {
     bs_av_input *in;
     bs_window window;
     int64_t tracks, samples;
+    int key_systems;
     struct {
         int64_t samples, duration, edits; /* edits: where its edit list is; 0: none */
         bool sound, single;               /* single: all samples last as long as one unit of time */
@@ -102,6 +104,10 @@ static bs_status check_table(claims *c, const uint8_t type[4], int64_t body, int
         uint8_t times[12] = {0}; /* time scale, duration */
         bs_window_read(&c->window, body + (head[0] == 1 ? 20 : 12), times, sizeof(times));
         c->track.duration = head[0] == 1 ? (int64_t)AV_RB64(times + 4) : (int64_t)AV_RB32(times + 4);
+    } else if (!memcmp(type, "pssh", 4)) { /* libav walks all of them for each one more: 34 s for 10,000 */
+        if (++c->key_systems > MAX_KEY_SYSTEMS)
+            return bs_fail(err, BS_ERR_LIMIT, "'%s' claims more than %d systems of keys for its encryption",
+                           c->in->name, MAX_KEY_SYSTEMS);
     } else if (!memcmp(type, "trun", 4)) {
         return add_samples(c, first, err);
     } else if (!memcmp(type, "elst", 4)) {

@@ -9,6 +9,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -31,6 +32,7 @@ enum {
     PROBE_BYTES = 1 << 20,
     MAX_RAW_BYTES = 8 << 20,  /* of a stream without a container, to know what it is */
     MAX_READ_BYTES = 1 << 20, /* at once, and between two questions whether memory has grown too much */
+    HEADER_SECONDS = 15,      /* of CPU time, to know the streams: a million samples take one */
     MAX_SCANS = 500,          /* of a JPEG: encoders write ten or so, each costs as much as a picture */
 };
 
@@ -46,10 +48,27 @@ static bool has_grown(bs_av_input *in)
     return in->stopped;
 }
 
+static int64_t cpu_us(void)
+{
+    struct timespec now = {0};
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+    return now.tv_sec * INT64_C(1000000) + now.tv_nsec / 1000;
+}
+
+/* Some headers cost libav time by the square of their length: the names in FLV's, say. */
+static bool is_slow(bs_av_input *in)
+{
+    if (in->until_us && cpu_us() > in->until_us) {
+        in->slow = true;
+        in->until_us = 0;
+    }
+    return in->slow;
+}
+
 static int read_packet(void *opaque, uint8_t *buffer, int size)
 {
     bs_av_input *const in = opaque;
-    if (in->stopped || has_grown(in))
+    if (in->stopped || has_grown(in) || is_slow(in))
         return AVERROR_EXIT;
     if (size > MAX_READ_BYTES)
         size = MAX_READ_BYTES;
@@ -260,6 +279,7 @@ static bs_status open_demuxer(bs_av_input *in, bs_error *err)
     if (!in->format->protocol_whitelist || !in->format->format_whitelist) /* none would mean: all are allowed */
         return bs_av_fail(err, BS_ERR_NOMEM, AVERROR(ENOMEM), "'%s' cannot be opened", in->name);
     in->budget = BS_MAX_HEADER_BYTES;
+    in->until_us = cpu_us() + HEADER_SECONDS * INT64_C(1000000);
 
     /* By content alone: a name says nothing, and some demuxers would believe it. */
     const AVInputFormat *kind = NULL;
@@ -598,11 +618,15 @@ static bs_status open_video(bs_av_input *in, int64_t max_pixels, bs_error *err)
     if (kind)
         return bs_fail(err, BS_ERR_INPUT, "'%s' is a %s picture, which cannot be read: photos are JPEG, PNG or WebP",
                        in->name, kind);
-    if (status && in->budget == 0)
+    if (in->slow)
+        status = bs_fail(err, BS_ERR_LIMIT, "'%s' has a header that takes more than %d s to be read", in->name,
+                         HEADER_SECONDS);
+    else if (status && in->budget == 0)
         status = bs_fail(err, BS_ERR_LIMIT, "'%s' has a header longer than %d MB", in->name, BS_MAX_HEADER_BYTES >> 20);
     if (status)
         return status;
     in->budget = -1;
+    in->until_us = 0;
     in->io->eof_reached = 0; /* where it was the budget's end: reading goes on */
 
     const AVCodecParameters *const codec = in->format->streams[in->video]->codecpar;

@@ -228,6 +228,26 @@ class Damage(kit.Case):
         self.process("--model", "lite", "-n", 1, "--no-video", clip)
         self.assertEqual(kit.document(self.tmp / "results" / "clip", "metadata.json")["statistics"]["frames_processed"], 5)
 
+    def test_a_frame_that_claims_another_size_is_damage_and_a_stream_of_them_is_not(self):
+        clip = self.tmp / "clip.mov"
+        kit.ffmpeg("-stream_loop", -1, "-i", kit.sample(), "-an", "-s", "180x320", "-frames:v", 30, "-c:v", "png", clip)
+        packets, whole = [int(packet["pos"]) for packet in kit.ffprobe(clip, "packet=pos")["packets"]], clip.read_bytes()
+        for name, which, code in (("one", [20], 0), ("tail", range(15, 30), 4), ("first", range(30), 4)):
+            with self.subTest(name):
+                data = bytearray(whole)
+                for number in which:
+                    at = packets[number] + 16  # behind the signature and the first chunk's length and name
+                    self.assertEqual(struct.unpack_from(">II", data, at), (180, 320))
+                    struct.pack_into(">I", data, at, 64640)
+                path = self.tmp / f"{name}.mov"
+                path.write_bytes(data)
+                done = self.process("--model", "lite", "--no-video", "-n", 1, path, code=code)
+                if code:
+                    self.assertIn("a side has at most 32767", done.stderr)
+                else:
+                    statistics = kit.document(self.tmp / "results" / name, "metadata.json")["statistics"]
+                    self.assertEqual((statistics["frames_total"], statistics["frames_damaged"]), (29, 1))
+
     def test_more_streams_than_are_read_are_refused_by_their_number(self):
         clip, crowd = self.tmp / "clip.mkv", self.tmp / "crowd.mkv"
         kit.ffmpeg("-f", "lavfi", "-i", "testsrc2=s=64x64:d=0.2", "-c:v", "mpeg4", clip)

@@ -91,6 +91,11 @@ def matrix():
         yield "ultrafast.mp4", "3840x2160", 10, few, options
     yield "intra.mp4", "1920x1080", 10, [*few, "-g", "1"], [*lean, "-n", "1"]
     yield "refs2.mp4", "3840x2160", 10, [*few, "-refs", "2"], [*lean, "-n", "1"]
+    # A header that counts the first of many fragments; tables of many threads; a photo's overlay as large as the photo.
+    yield "fragments.mp4", "1280x720", 40, ["-c:v", "libx264", "-pix_fmt", "yuv420p", "-movflags", "frag_every_frame"], []
+    yield "mpeg2.ts", "1280x720", 40, CODECS["mpeg2.ts"], [*lean, "--threads", "16"]
+    yield "dv.mov", "720x576", 20, ["-c:v", "dvvideo", "-pix_fmt", "yuv420p"], [*lean, "--threads", "16"]
+    yield "whole.jpg", "4000x3000", 1, ["-q:v", "3", "-pix_fmt", "yuvj420p"], ["--max-video-width", "0"]
     yield "444.jpg", "4000x3000", 1, ["-q:v", "3", "-pix_fmt", "yuvj444p"], []
 
 

@@ -230,6 +230,14 @@ class Hostile(kit.Case):
         self.assertRefused(self.made("streams.avi", avi(100000)), many, [4])
         self.assertRefused(self.made("streams.ts", transport_stream(200, 30)))
 
+    def test_headers_that_cost_their_square_are_refused(self):
+        keys = box(b"pssh", bytes(24)) * 20000
+        self.assertRefused(self.made("keys.mp4", FTYP + box(b"moov", MVHD, trak(), keys)), "more than 100 systems of keys", [4])
+        names = b"".join(struct.pack(">H", 7) + b"%07d" % i + b"\0" + bytes(8) for i in range(200000))
+        text = b"\x02\0\x0aonMetaData\x08" + struct.pack(">I", 200000) + names + b"\0\0\x09"
+        tag = b"\x12" + struct.pack(">I", len(text))[1:] + bytes(7) + text + struct.pack(">I", len(text) + 11)
+        self.assertRefused(self.made("names.flv", b"FLV\1\1\0\0\0\x09\0\0\0\0" + tag), "takes more than 15 s|cannot be read", commands=BOTH[:1])
+
     def test_gigabytes_of_metadata_are_refused_by_their_length(self):
         long = "header of [0-9]+ MB|header longer than|cannot be read"
         for name, content in (("moov.mp4", FTYP + box(b"moov", MVHD, size=GIGABYTE)), ("udta.mp4", FTYP + box(b"udta", size=GIGABYTE)),
