@@ -134,7 +134,11 @@ static void give_advice(const bs_summary *s, int64_t found, const bs_process_opt
     out[0] = '\0';
     if (s->frames_analysed == 0)
         return;
-    if (found == 0)
+    const bool spoilt = s->frames_damaged > s->frames_decoded / 5;
+    if (spoilt && s->frames_damaged > 1)
+        snprintf(out, size, "%" PRId64 " of the file's frames are damaged; people there may be missed or seen wrongly.",
+                 s->frames_damaged);
+    else if (found == 0)
         snprintf(out, size, "Nobody was found: a person should be seen whole, well lit and not too small%s.",
                  harder_mode(options));
     else if (s->detection_rate < 0.8)

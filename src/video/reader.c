@@ -93,10 +93,13 @@ static bs_status judge_size(bs_video_reader *r, enum AVPixelFormat format, int c
 }
 
 /* Whether a picture of this size may be; if the stream has such, r->size_error says why not. Among pictures that may be
- * a few that may not are damaged ones; but what dav1d is given it decodes. */
+ * a few that may not are damaged ones, where each stands alone; elsewhere the rest of the stream hangs on such a one.
+ */
 static bool check_size(bs_video_reader *r, enum AVPixelFormat format, int coded_width, int coded_height)
 {
     enum { DAMAGED_IN_A_ROW = 8 };
+    const AVCodecDescriptor *const codec = avcodec_descriptor_get(r->decoder->codec_id);
+    const bool alone = codec && (codec->props & AV_CODEC_PROP_INTRA_ONLY || codec->id == AV_CODEC_ID_PNG);
     bs_error error;
     pthread_mutex_lock(&r->size_lock);
     bool fits = !r->too_large;
@@ -106,7 +109,7 @@ static bool check_size(bs_video_reader *r, enum AVPixelFormat format, int coded_
     } else if (fits) {
         fits = false;
         r->misfits++;
-        if (!r->has_fitting || r->parser || r->misfits > DAMAGED_IN_A_ROW) {
+        if (!r->has_fitting || !alone || r->misfits > DAMAGED_IN_A_ROW) {
             r->too_large = true;
             r->size_error = error;
         }
